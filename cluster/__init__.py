@@ -1,0 +1,1 @@
+"""Running it: the command line and the life of a server."""

@@ -1,0 +1,33 @@
+"""The `dermserve` command."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+from rich.console import Console
+
+from cluster.train_command import train
+from models.errors import DermServeError
+
+app = typer.Typer(
+    name="dermserve",
+    help="Serve, train and look after a classifier of dermatoscopic images.",
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,
+)
+app.command()(train)
+
+
+@app.callback()
+def _commands() -> None:
+    """Keeps `dermserve` a group of commands, however few there are."""
+
+
+def main() -> None:
+    """Run the command line; an error of ours is one sentence, not a traceback."""
+    try:
+        app()
+    except DermServeError as error:
+        Console(stderr=True).print(f"[red]Error:[/] {error.message}")
+        sys.exit(1)

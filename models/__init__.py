@@ -1,0 +1,1 @@
+"""The model: architecture, preprocessing contract, calibration and packages."""

@@ -1,0 +1,69 @@
+"""MobileNetV2 with a seven-class head, in torch: what is trained, exported and run on CUDA."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import nn
+from torchvision.models import MobileNet_V2_Weights, mobilenet_v2
+
+from models.classes import CLASSES
+from models.errors import InvalidPackage
+
+MEAN = (0.485, 0.456, 0.406)
+"""ImageNet channel means (RGB, of values in 0..1) that the backbone was pretrained with."""
+STD = (0.229, 0.224, 0.225)
+
+FEATURES = 1280
+"""Width of the pooled backbone features."""
+
+
+class LesionClassifier(nn.Module):
+    """uint8 or float images in 0..255 to logits; normalisation is the first operation.
+
+    `forward` takes (batch, 3, 224, 224) and returns float (batch, 7) logits.
+    """
+
+    mean: torch.Tensor
+    std: torch.Tensor
+
+    def __init__(self, dropout: float = 0.2) -> None:
+        super().__init__()
+        network = mobilenet_v2(num_classes=len(CLASSES), dropout=dropout)
+        self.features = network.features
+        self.classifier = network.classifier
+        self.register_buffer("mean", 255 * torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", 255 * torch.tensor(STD).view(1, 3, 1, 1), persistent=False)
+
+    def pooled_features(self, images: torch.Tensor) -> torch.Tensor:
+        """Float (batch, 1280): the last feature map averaged over its positions."""
+        normalised = (images.to(self.mean.dtype) - self.mean) / self.std
+        return self.features(normalised).mean(dim=(2, 3))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.classifier(self.pooled_features(images))
+
+
+def load_imagenet_features(model: LesionClassifier, path: Path | None) -> None:
+    """Start the backbone from ImageNet.
+
+    Args:
+        model: changed in place.
+        path: a safetensors file in the layout of `mobilenet_v2().features`; None
+            downloads torchvision's own weights.
+
+    Raises:
+        InvalidPackage: if the file is missing or has another layout.
+    """
+    if path is None:
+        source = mobilenet_v2(weights=MobileNet_V2_Weights.IMAGENET1K_V2).features.state_dict()
+    elif path.is_file():
+        source = load_file(path)
+    else:
+        raise InvalidPackage(f"{path} does not exist. Point --weights at a safetensors file.")
+    try:
+        model.features.load_state_dict(source)
+    except RuntimeError as error:
+        raise InvalidPackage(f"{path} holds the weights of another network: {error}") from error

@@ -1,0 +1,138 @@
+"""The error tree: every error that may reach a user, with its HTTP status and a stable code.
+
+Each error takes one message that says what is wrong and what to do about it. Errors
+travel between replicas as values, so they carry nothing but that message.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class DermServeError(Exception):
+    """Root of the tree. Never raised itself."""
+
+    status: ClassVar[int] = 500
+    """HTTP status of the answer."""
+    code: ClassVar[str] = "internal_error"
+    """Stable machine-readable code; clients may switch on it."""
+    retry_after_s: ClassVar[int | None] = None
+    """Seconds for the `Retry-After` header, where waiting helps."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+# What is wrong with one image.
+
+
+class EmptyImage(DermServeError):
+    """The body or file has no bytes."""
+
+    status, code = 400, "empty_image"
+
+
+class TruncatedImage(DermServeError):
+    """The bytes begin like an image but cannot be decoded to the end."""
+
+    status, code = 400, "truncated_image"
+
+
+class UnsupportedImage(DermServeError):
+    """The bytes are no image in a supported format."""
+
+    status, code = 415, "unsupported_image"
+
+
+class ImageTooLarge(DermServeError):
+    """The image has more pixels than the server decodes."""
+
+    status, code = 422, "image_too_large"
+
+
+class ImageTooSmall(DermServeError):
+    """The image is too small to show a lesion."""
+
+    status, code = 422, "image_too_small"
+
+
+# What is wrong with one request.
+
+
+class MissingFile(DermServeError):
+    """A form came without the field that carries the image."""
+
+    status, code = 400, "missing_file"
+
+
+class MalformedRequest(DermServeError):
+    """The request cannot be read: a broken form, or a client that hung up."""
+
+    status, code = 400, "malformed_request"
+
+
+class BodyTooLarge(DermServeError):
+    """The body, or one file in it, has more bytes than the server takes."""
+
+    status, code = 413, "body_too_large"
+
+
+class TooManyFiles(DermServeError):
+    """A form carries more files than one request may."""
+
+    status, code = 413, "too_many_files"
+
+
+class NotFound(DermServeError):
+    """No such route or resource."""
+
+    status, code = 404, "not_found"
+
+
+class MethodNotAllowed(DermServeError):
+    """The route exists, but not for this method."""
+
+    status, code = 405, "method_not_allowed"
+
+
+# What the server cannot do now.
+
+
+class Overloaded(DermServeError):
+    """Every queue is full; the same request may succeed in a moment."""
+
+    status, code, retry_after_s = 503, "overloaded", 1
+
+
+class ModelUnavailable(DermServeError):
+    """No model is loaded."""
+
+    status, code, retry_after_s = 503, "model_unavailable", 10
+
+
+class DeadlineExceeded(DermServeError):
+    """The request's deadline passed before its answer was ready."""
+
+    status, code = 504, "deadline_exceeded"
+
+
+# What is wrong with our own files or settings; these stop a command, not a request.
+
+
+class InvalidPackage(DermServeError):
+    """A model package is missing, incomplete, altered or incompatible."""
+
+    code = "invalid_package"
+
+
+class InvalidConfiguration(DermServeError):
+    """A setting contradicts another or lies outside its range."""
+
+    code = "invalid_configuration"
+
+
+class InvalidDataset(DermServeError):
+    """A dataset folder lacks something that training needs."""
+
+    code = "invalid_dataset"

@@ -1,0 +1,203 @@
+"""The preprocessing contract: encoded bytes of any supported image to uint8 (224, 224, 3).
+
+Training, evaluation and serving all call `decode_image`, so what the model learned on is
+what it sees. The steps: sniff the format, check the size before decoding, decode, scale
+the short side to 224 with an antialiased triangle filter, crop the centre. Normalisation
+is not done here: it is the first operation of the inference graph, so one byte per value
+travels between processes.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import simplejpeg
+from PIL import Image, UnidentifiedImageError
+
+from models.errors import (
+    EmptyImage,
+    ImageTooLarge,
+    ImageTooSmall,
+    TruncatedImage,
+    UnsupportedImage,
+)
+
+IMAGE_SIZE = 224
+"""Height and width in pixels of what the model sees."""
+
+SUPPORTED_FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF")
+
+_ORIENTATION_TAG = 0x0112
+_UNDO_ORIENTATION = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_EXIF_MARKER = b"Exif\x00\x00"
+_EXIF_SEARCH_BYTES = 64 * 1024
+# Resizing in one of these modes and converting afterwards gives the same picture as the
+# other order and touches far fewer pixels.
+_RESIZABLE_MODES = frozenset({"L", "LA", "RGB", "RGBA", "CMYK"})
+_WHITE = (255, 255, 255, 255)
+
+# Pillow's own bomb check warns at a size of its own choosing; ours is in `ImageLimits`.
+Image.MAX_IMAGE_PIXELS = None
+
+
+@dataclass(frozen=True)
+class ImageLimits:
+    """What the decoder accepts, in pixels, checked before any pixel is decoded."""
+
+    max_pixels: int = 50_000_000
+    min_side: int = 16
+
+    def check(self, width: int, height: int) -> None:
+        """Raise `ImageTooLarge` or `ImageTooSmall` if the size is out of range."""
+        if width * height > self.max_pixels:
+            raise ImageTooLarge(
+                f"The image has {width} x {height} pixels; the limit is "
+                f"{self.max_pixels / 1e6:g} megapixels. Send a smaller version."
+            )
+        if min(width, height) < self.min_side:
+            raise ImageTooSmall(
+                f"The image has {width} x {height} pixels; each side needs at least "
+                f"{self.min_side}. Send the original image."
+            )
+
+
+DEFAULT_LIMITS = ImageLimits()
+
+
+def decode_image(data: bytes, limits: ImageLimits = DEFAULT_LIMITS) -> npt.NDArray[np.uint8]:
+    """Decode one image and bring it to the model's input.
+
+    EXIF orientation is applied, transparency is laid on white, grey and palette images
+    become RGB, 16-bit samples are scaled to 8 bits, and of several frames the first is
+    taken.
+
+    Args:
+        data: an encoded JPEG, PNG, BMP, GIF, WebP or TIFF image.
+        limits: sizes that are refused.
+
+    Returns:
+        uint8, shape (224, 224, 3), RGB, contiguous.
+
+    Raises:
+        EmptyImage: if there are no bytes.
+        UnsupportedImage: if the bytes are in none of the formats.
+        TruncatedImage: if decoding fails on the way.
+        ImageTooLarge, ImageTooSmall: if the size is outside `limits`.
+    """
+    if not data:
+        raise EmptyImage("The image has no bytes. Send the file's contents.")
+    if data[:3] == b"\xff\xd8\xff":
+        return _decode_jpeg(data, limits)
+    return _decode_with_pillow(data, limits)
+
+
+def _decode_jpeg(data: bytes, limits: ImageLimits) -> npt.NDArray[np.uint8]:
+    """Decode a JPEG, scaled down in the DCT domain as far as the target allows."""
+    try:
+        height, width, colorspace, _ = simplejpeg.decode_jpeg_header(data)
+    except ValueError as error:
+        raise _truncated(error) from error
+    limits.check(width, height)
+    if colorspace in ("CMYK", "YCCK"):  # libjpeg-turbo does not convert these to RGB
+        return _decode_with_pillow(data, limits)
+    try:
+        pixels = simplejpeg.decode_jpeg(
+            data, "RGB", fastdct=True, min_height=IMAGE_SIZE, min_width=IMAGE_SIZE
+        )
+    except ValueError as error:
+        raise _truncated(error) from error
+    image = _fit(Image.fromarray(pixels))
+    if data.find(_EXIF_MARKER, 0, _EXIF_SEARCH_BYTES) >= 0:
+        image = _orient(image, _orientation(data))
+    return np.array(image)
+
+
+def _decode_with_pillow(data: bytes, limits: ImageLimits) -> npt.NDArray[np.uint8]:
+    try:
+        image = Image.open(io.BytesIO(data), formats=(*SUPPORTED_FORMATS, "MPO"))
+    except UnidentifiedImageError as error:
+        raise UnsupportedImage(
+            f"The bytes are no image in a supported format. Send one of "
+            f"{', '.join(SUPPORTED_FORMATS)}."
+        ) from error
+    except Exception as error:  # a broken header can raise almost anything in Pillow
+        raise _truncated(error) from error
+    with image:
+        limits.check(*image.size)
+        try:
+            orientation = image.getexif().get(_ORIENTATION_TAG, 1)
+            image.draft("RGB", (IMAGE_SIZE, IMAGE_SIZE))
+            image.load()
+            rgb = _to_rgb(_fit(_to_resizable(image)))
+        except UnsupportedImage:
+            raise
+        except Exception as error:  # as above
+            raise _truncated(error) from error
+    return np.array(_orient(rgb, orientation))
+
+
+def _to_resizable(image: Image.Image) -> Image.Image:
+    """Convert to a mode in which pixels may be averaged: no palettes, no deep samples."""
+    if image.mode in _RESIZABLE_MODES:
+        return image
+    if image.mode.startswith("I;16"):
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.mode in ("I", "F"):
+        raise UnsupportedImage(
+            "The image has 32-bit samples, whose range is not defined. Save it with 8 or 16 bits."
+        )
+    if image.mode == "1":
+        return image.convert("L")
+    return image.convert("RGBA" if image.has_transparency_data else "RGB")
+
+
+def _fit(image: Image.Image) -> Image.Image:
+    """Scale the short side to 224 and crop the centre, in one resampling step."""
+    width, height = image.size
+    side = min(width, height)
+    left, top = (width - side) / 2, (height - side) / 2
+    return image.resize(
+        (IMAGE_SIZE, IMAGE_SIZE),
+        Image.Resampling.BILINEAR,
+        box=(left, top, left + side, top + side),
+        reducing_gap=3.0,
+    )
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode in ("LA", "RGBA"):
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, _WHITE), image)
+    return image.convert("RGB")
+
+
+def _orientation(data: bytes) -> int:
+    """The EXIF orientation of a JPEG (1 to 8); 1 where the tag is absent or unreadable."""
+    try:
+        with Image.open(io.BytesIO(data), formats=("JPEG", "MPO")) as image:
+            return int(image.getexif().get(_ORIENTATION_TAG, 1))
+    except Exception:  # damaged EXIF is no reason to refuse readable pixels
+        return 1
+
+
+def _orient(image: Image.Image, orientation: int) -> Image.Image:
+    """Undo an EXIF orientation. A centred square crop may be turned after cropping."""
+    transpose = _UNDO_ORIENTATION.get(orientation)
+    return image if transpose is None else image.transpose(transpose)
+
+
+def _truncated(cause: Exception) -> TruncatedImage:
+    return TruncatedImage(
+        "The image is damaged or incomplete and cannot be decoded. Send the whole original file."
+    )
