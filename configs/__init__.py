@@ -23,10 +23,24 @@ def read_config(path: Path, model: type[Model]) -> Model:
     """
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return model.model_validate(document if document is not None else {})
     except OSError as error:
         raise InvalidConfiguration(f"{path} cannot be read: {error.strerror}.") from error
     except yaml.YAMLError as error:
         raise InvalidConfiguration(f"{path} is no valid YAML: {error}") from error
+    return validate(document if document is not None else {}, model, str(path))
+
+
+def validate(document: object, model: type[Model], source: str) -> Model:
+    """Validate settings that were read from `source`, which names them in the error.
+
+    Raises:
+        InvalidConfiguration: with a line for each field that is unknown or out of range.
+    """
+    try:
+        return model.model_validate(document)
     except ValidationError as error:
-        raise InvalidConfiguration(f"{path} breaks a rule: {error}") from error
+        rules = "; ".join(
+            f"{'.'.join(map(str, problem['loc'])) or 'the document'}: {problem['msg']}"
+            for problem in error.errors()
+        )
+        raise InvalidConfiguration(f"{source} breaks a rule. {rules}.") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 from torchvision.models import MobileNet_V2_Weights, mobilenet_v2
@@ -67,3 +68,20 @@ def load_imagenet_features(model: LesionClassifier, path: Path | None) -> None:
         model.features.load_state_dict(source)
     except RuntimeError as error:
         raise InvalidPackage(f"{path} holds the weights of another network: {error}") from error
+
+
+def load_classifier(path: Path) -> LesionClassifier:
+    """Read a trained network, in evaluation mode on the CPU.
+
+    Args:
+        path: `weights.safetensors` of a model package.
+
+    Raises:
+        InvalidPackage: if the file does not fit this network.
+    """
+    model = LesionClassifier()
+    try:
+        model.load_state_dict(load_file(path))
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise InvalidPackage(f"{path} does not hold this network's weights: {error}") from error
+    return model.eval()

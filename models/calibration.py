@@ -7,7 +7,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax, softmax
+from scipy.special import log_softmax
 
 from models.errors import InvalidConfiguration
 
@@ -31,7 +31,9 @@ def temperature_scale(logits: FloatArray, temperature: float) -> FloatArray:
     """
     if not (math.isfinite(temperature) and temperature > 0):
         raise InvalidConfiguration(f"The temperature must be above 0, not {temperature}.")
-    return softmax(logits / temperature, axis=1).astype(np.float32)
+    # On the path of every request, where scipy's softmax costs five times as much.
+    exponents = np.exp((logits - logits.max(axis=1, keepdims=True)) / temperature)
+    return (exponents / exponents.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
 def fit_temperature(logits: FloatArray, labels: npt.NDArray[np.int64]) -> float:

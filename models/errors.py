@@ -111,6 +111,12 @@ class ModelUnavailable(DermServeError):
     status, code, retry_after_s = 503, "model_unavailable", 10
 
 
+class StageUnavailable(DermServeError):
+    """A replica died with the request; the same request may succeed in a moment."""
+
+    status, code, retry_after_s = 503, "stage_unavailable", 1
+
+
 class DeadlineExceeded(DermServeError):
     """The request's deadline passed before its answer was ready."""
 

@@ -81,7 +81,7 @@ def _transform(images: torch.Tensor, size: int, generator: torch.Generator) -> t
 
 
 def _recolour(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Random brightness, contrast, saturation, white balance and gamma: other cameras, other light."""
+    """Random brightness, contrast, saturation, white balance and gamma, as cameras differ."""
     shape = (len(images), 1, 1, 1)
     gain = _uniform((len(images), 3, 1, 1), 0.9, 1.1, generator)
     brightness = _uniform(shape, 0.75, 1.25, generator)

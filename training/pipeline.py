@@ -76,9 +76,7 @@ def run_training(
         metrics = evaluate(logits.softmax(dim=1).numpy(), tensors["validation"].labels.numpy())
         progress.on_epoch(epoch, metrics)
 
-    average = train(
-        model, tensors["train"], settings, on_step=progress.on_step, on_epoch=on_epoch
-    )
+    average = train(model, tensors["train"], settings, on_step=progress.on_step, on_epoch=on_epoch)
     judged = {
         name: (predict_logits(average, tensors[name]), tensors[name].labels.numpy())
         for name in ("validation", "test")

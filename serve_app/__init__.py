@@ -1,0 +1,1 @@
+"""The serving application: what one request walks through."""

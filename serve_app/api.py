@@ -1,0 +1,172 @@
+"""The HTTP API: routes of the wire contract. It moves bytes and knows no image code."""
+
+from __future__ import annotations
+
+import logging
+from importlib.metadata import version
+from typing import Any, Protocol
+
+from fastapi import FastAPI, Request, Response
+from starlette.exceptions import HTTPException
+
+from models.errors import (
+    DermServeError,
+    MalformedRequest,
+    MethodNotAllowed,
+    ModelUnavailable,
+    NotFound,
+)
+from serve_app import schemas
+from serve_app.answers import error_response, item, json_response
+from serve_app.body import ImageFile, read_image, read_images
+from serve_app.openapi import BATCH_BODY, ERRORS, PREDICT_BODY
+from serve_app.settings import ServeSettings
+
+logger = logging.getLogger("ray.serve")
+
+
+class Service(Protocol):
+    """What the routes need: the chain behind them."""
+
+    async def predict(self, image: bytes, request_id: str) -> dict[str, Any]:
+        """The wire form of one image's answer; raises its error."""
+        ...
+
+    async def classify(
+        self, images: list[bytes], request_id: str
+    ) -> list[dict[str, Any] | DermServeError]:
+        """The wire form of an answer, or an error, for each image in order."""
+        ...
+
+    async def health(self) -> dict[str, Any]:
+        """The wire form of `schemas.Health`."""
+        ...
+
+
+def create_api(service: Service, settings: ServeSettings) -> FastAPI:
+    """The routes over a service.
+
+    Args:
+        service: answers the requests.
+        settings: limits of bodies and batches.
+    """
+    app = FastAPI(
+        title="DermServe",
+        version=version("dermserve"),
+        description="Classifies dermatoscopic images of skin lesions. " + schemas.RESEARCH_USE,
+        exception_handlers={
+            DermServeError: _answer_error,
+            HTTPException: _answer_framework_error,
+            Exception: _answer_bug,
+        },
+    )
+
+    @app.get("/", response_model=schemas.ServiceInfo)
+    async def root() -> Response:
+        """What this is and where to go."""
+        links = {name: f"/{name}" for name in ("docs", "predict", "health")}
+        return json_response(schemas.ServiceInfo(version=app.version, links=links).model_dump())
+
+    @app.post(
+        "/predict",
+        response_model=schemas.Prediction,
+        responses=ERRORS,
+        openapi_extra=PREDICT_BODY,
+    )
+    async def post_predict(request: Request) -> Response:
+        """Classify one image: the form field `file`, or the raw image as body."""
+        image = await read_image(request, settings.max_image_bytes)
+        return json_response(await service.predict(image, request_id_of(request)))
+
+    @app.post(
+        "/predict/batch",
+        response_model=schemas.BatchPrediction,
+        response_model_exclude_none=True,
+        responses=ERRORS,
+        openapi_extra=BATCH_BODY,
+    )
+    async def post_predict_batch(request: Request) -> Response:
+        """Classify several images: a result or an error for each form field `files`, in order."""
+        files = await read_images(
+            request,
+            max_files=settings.max_files,
+            max_image_bytes=settings.max_image_bytes,
+            max_bytes=settings.max_batch_bytes,
+        )
+        return json_response(await predict_files(service, files, request_id_of(request)))
+
+    @app.get("/health", response_model=schemas.Health)
+    async def health() -> Response:
+        """The model, its engine, what waits and the path that requests take."""
+        return json_response(await service.health())
+
+    @app.get("/health/live", response_model=schemas.Live)
+    async def live() -> Response:
+        """200 as long as this process answers."""
+        return json_response(schemas.Live().model_dump())
+
+    @app.get(
+        "/health/ready",
+        response_model=schemas.Health,
+        responses={503: {"model": schemas.ErrorResponse}},
+    )
+    async def ready(request: Request) -> Response:
+        """200 when a model is loaded, warmed up and self-tested; 503 with the reason otherwise."""
+        health = await service.health()
+        if health["status"] != "ok":
+            raise ModelUnavailable(health["reason"])
+        return json_response(health)
+
+    return app
+
+
+async def predict_files(
+    service: Service, files: list[ImageFile], request_id: str
+) -> dict[str, Any]:
+    """Classify the readable files of a batch; the wire form of `schemas.BatchPrediction`."""
+    readable = [file.data for file in files if isinstance(file.data, bytes)]
+    answers = iter(await service.classify(readable, request_id))
+    results = [
+        {
+            "index": index,
+            "filename": file.name,
+            **item(next(answers) if isinstance(file.data, bytes) else file.data, request_id),
+        }
+        for index, file in enumerate(files)
+    ]
+    failed = sum("error" in result for result in results)
+    return {
+        "results": results,
+        "succeeded": len(results) - failed,
+        "failed": failed,
+        "request_id": request_id,
+    }
+
+
+def request_id_of(request: Request) -> str:
+    """The request's id: the client's `X-Request-ID`, or the one Serve made."""
+    return request.headers.get("x-request-id", "")
+
+
+async def _answer_error(request: Request, error: DermServeError) -> Response:
+    return error_response(error, request_id_of(request))
+
+
+async def _answer_framework_error(request: Request, error: HTTPException) -> Response:
+    """Routing errors in our own form."""
+    where = f"{request.method} {request.url.path}"
+    known: DermServeError
+    if error.status_code == 404:
+        known = NotFound(f"There is no {where}. See /docs for what there is.")
+    elif error.status_code == 405:
+        known = MethodNotAllowed(f"There is no {where}. See /docs for its methods.")
+    else:
+        known = MalformedRequest(str(error.detail))
+    return error_response(known, request_id_of(request))
+
+
+async def _answer_bug(request: Request, error: Exception) -> Response:
+    """A bug of ours: the log gets the traceback, the client an id to quote."""
+    logger.exception("Unexpected error in %s", request.url.path, exc_info=error)
+    bug = DermServeError("The server made a mistake. Report it with this request id.")
+    return error_response(bug, request_id_of(request))

@@ -1,0 +1,28 @@
+"""The data path: the settings of Ray's processes that decide how fast a request travels.
+
+They are environment variables read when a Ray process starts. Those of the cluster (the
+proxy and the controller) come from `cluster/ray.env`; those of our replicas are set here, so
+that neither the cluster nor a user's own Python process has to carry them.
+"""
+
+from __future__ import annotations
+
+import os
+
+REPLICA_ENVIRONMENT = {
+    # One event loop per replica: our handlers never block it, and each thread hop saved is
+    # a tenth of a millisecond per stage.
+    "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
+    "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
+    # A batch of encoded images is larger than the default limit of 4 MiB.
+    "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(64 * 1024 * 1024),
+    "RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE": "100",
+    "RAY_SERVE_LOG_TO_STDERR": "0",
+}
+"""Environment of every replica of the application."""
+
+
+def describe_data_path() -> dict[str, str]:
+    """Which proxy and which transport this replica was started with."""
+    haproxy = os.environ.get("RAY_SERVE_ENABLE_HA_PROXY") == "1"
+    return {"proxy": "haproxy" if haproxy else "python", "handles": "grpc by value"}

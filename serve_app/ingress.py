@@ -1,0 +1,136 @@
+"""The ingress: the HTTP API as a Serve deployment, and the queue in front of the chain."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import Any
+
+from fastapi import FastAPI
+from ray.exceptions import RayError
+from ray.serve.handle import DeploymentHandle
+
+from models.errors import DermServeError, Overloaded
+from serve_app import schemas
+from serve_app.answers import item, prediction
+from serve_app.api import create_api
+from serve_app.batching import LateBatcher
+from serve_app.classification import Classification
+from serve_app.datapath import describe_data_path
+from serve_app.hop import Hop
+from serve_app.settings import ServeSettings
+
+logger = logging.getLogger("ray.serve")
+
+STATUS_TIMEOUT_S = 5.0
+
+
+class Ingress:
+    """One replica: bounds what is in progress and sends it down the chain.
+
+    Args:
+        preprocessor: handle of the next stage.
+        classifier: handle of the last stage, asked for its status only.
+        settings: of the application.
+    """
+
+    def __init__(
+        self,
+        preprocessor: DeploymentHandle,
+        classifier: DeploymentHandle,
+        settings: ServeSettings,
+    ) -> None:
+        self._settings = settings
+        self._started = time.monotonic()
+        self._classifier_status = classifier.options(method_name="status", _by_reference=False)
+        self._in_progress = 0
+        self._chain: LateBatcher[bytes, Classification] = LateBatcher(
+            Hop[bytes](preprocessor, "classify").call,
+            max_batch=settings.max_batch_size,
+            lanes=settings.hop_lanes,
+            weigh=len,
+            max_weight=settings.max_hop_bytes,
+        )
+
+    def __serve_build_asgi_app__(self) -> FastAPI:
+        """Called by Serve once the replica is constructed."""
+        return create_api(self, self._settings)
+
+    async def predict(self, image: bytes, request_id: str = "") -> dict[str, Any]:
+        """Classify one encoded image.
+
+        Returns:
+            The wire form of `schemas.Prediction`.
+
+        Raises:
+            DermServeError: what HTTP would answer with an error status.
+        """
+        result = (await self.classify([image], request_id))[0]
+        if isinstance(result, DermServeError):
+            raise result
+        return result
+
+    async def predict_batch(self, images: list[bytes]) -> list[dict[str, Any]]:
+        """Classify encoded images.
+
+        Returns:
+            For each image, in order, `{"prediction": ...}` or `{"error": ...}`.
+        """
+        return [item(result, "") for result in await self.classify(images, "")]
+
+    async def classify(
+        self, images: list[bytes], request_id: str
+    ) -> list[dict[str, Any] | DermServeError]:
+        """Send images down the chain.
+
+        Returns:
+            For each image, in order, the wire form of its answer, or its error.
+
+        Raises:
+            Overloaded: if more images would be in progress than the replica holds.
+        """
+        if self._in_progress + len(images) > self._settings.max_waiting:
+            raise Overloaded(
+                f"{self._in_progress} images are waiting, which is all the server takes. "
+                "Send the request again in a second."
+            )
+        started = time.perf_counter()
+        self._in_progress += len(images)
+        try:
+            results = await self._chain.submit(images)
+        finally:
+            self._in_progress -= len(images)
+        total_s = time.perf_counter() - started
+        return [
+            prediction(result, request_id=request_id, total_s=total_s)
+            if isinstance(result, Classification)
+            else _as_error(result)
+            for result in results
+        ]
+
+    async def health(self) -> dict[str, Any]:
+        """The wire form of `schemas.Health`, with the word of one classifier replica."""
+        try:
+            status = await asyncio.wait_for(self._classifier_status.remote(), STATUS_TIMEOUT_S)
+        except (RayError, asyncio.TimeoutError) as error:
+            status = {
+                "ready": False,
+                "reason": f"The classifier does not answer ({type(error).__name__}).",
+            }
+        return schemas.Health(
+            status="ok" if status["ready"] else "not_ready",
+            reason=status.get("reason"),
+            uptime_s=time.monotonic() - self._started,
+            model=status.get("model"),
+            engine=status.get("engine"),
+            waiting=self._in_progress,
+            data_path=describe_data_path(),
+        ).model_dump()
+
+
+def _as_error(result: Exception) -> DermServeError:
+    if isinstance(result, DermServeError):
+        return result
+    logger.error("The chain failed", exc_info=result)
+    return DermServeError("The server made a mistake. Report it with this request id.")

@@ -1,0 +1,126 @@
+"""The wire contract: request and response models, as OpenAPI shows them.
+
+The hot path builds its JSON without them (see answers.py); the tests hold every answer
+against these models.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from models.diagnosis import Diagnosis
+
+RESEARCH_USE = (
+    "For research and education only: decision support, not a diagnosis and not a medical device."
+)
+
+
+class _Exact(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class MalignantPoint(_Exact):
+    """The threshold at which a malignant score calls for action, and its measured worth."""
+
+    threshold: float = Field(ge=0, le=1)
+    exceeded: bool = Field(description="whether this image's score reaches the threshold")
+    validation_sensitivity: float
+    test_sensitivity: float
+    test_specificity: float
+
+
+class Abstain(_Exact):
+    """Whether the model declines to be relied on for this image."""
+
+    abstain: bool
+    reason: Literal["too_uncertain"] | None
+
+
+class Timings(_Exact):
+    """Seconds spent in each stage, and from the body's arrival to the answer."""
+
+    preprocessing: float
+    queue: float
+    forward: float
+    total: float
+
+
+class Prediction(_Exact):
+    """The answer for one image."""
+
+    predicted_class: str
+    class_name: str
+    confidence: float = Field(ge=0, le=1, description="calibrated probability of predicted_class")
+    probabilities: dict[str, float] = Field(description="calibrated, by class code")
+    inference_time: float = Field(description="seconds of the model's forward pass")
+    diagnosis: Diagnosis
+    malignant_score: float = Field(ge=0, le=1, description="p(mel) + p(bcc) + p(akiec)")
+    operating_point: MalignantPoint
+    prediction_set: list[str] = Field(description="likeliest first")
+    abstain: Abstain
+    model_version: str
+    dataset_hash: str
+    request_id: str
+    timings: Timings
+    disclaimer: str
+
+
+class ErrorDetail(_Exact):
+    """What went wrong and what to do."""
+
+    code: str
+    message: str
+    request_id: str
+
+
+class ErrorResponse(_Exact):
+    """The body of every answer of 400 and above."""
+
+    error: ErrorDetail
+
+
+class BatchItem(_Exact):
+    """One file's answer: a prediction or an error."""
+
+    index: int
+    filename: str
+    prediction: Prediction | None = None
+    error: ErrorDetail | None = None
+
+
+class BatchPrediction(_Exact):
+    """Answers in the order of the files."""
+
+    results: list[BatchItem]
+    succeeded: int
+    failed: int
+    request_id: str
+
+
+class Health(_Exact):
+    """What `/health` and `/health/ready` say."""
+
+    status: Literal["ok", "not_ready"]
+    reason: str | None = None
+    uptime_s: float
+    model: dict[str, Any] | None = None
+    engine: dict[str, Any] | None = None
+    waiting: int = Field(0, description="images that wait in this ingress replica and the model")
+    data_path: dict[str, str]
+
+
+class Live(_Exact):
+    """What `/health/live` says."""
+
+    status: Literal["ok"] = "ok"
+
+
+class ServiceInfo(_Exact):
+    """What `/` says."""
+
+    name: Literal["DermServe"] = "DermServe"
+    version: str
+    disclaimer: str = RESEARCH_USE
+    links: dict[str, str]

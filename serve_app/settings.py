@@ -1,0 +1,79 @@
+"""Settings of the serving application: the `args` of serve_config.yaml.
+
+Every queue and limit follows from the largest batch, so that they cannot contradict each
+other: a stage that holds fewer requests than the next one's batch would starve it.
+"""
+
+from __future__ import annotations
+
+import os
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from models.preprocessing import ImageLimits
+from serve_app.engines import EngineName
+
+MIB = 1024 * 1024
+
+
+class ServeSettings(BaseModel):
+    """What an operator may choose; the properties are what follows from it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_batch_size: int = Field(32, ge=1, le=256, description="images in the largest batch")
+    engine: EngineName = "auto"
+    classifier_cpus: float = Field(0.5, ge=0, description="logical CPUs that Ray reserves")
+    classifier_gpus: float = Field(0.0, ge=0, description="GPUs that Ray reserves")
+    threads: int = Field(0, ge=0, description="cores a replica may keep busy; 0 takes all it sees")
+    max_image_bytes: int = Field(20 * MIB, ge=1, description="of one encoded image")
+    max_batch_bytes: int = Field(80 * MIB, ge=1, description="of one /predict/batch body")
+    max_pixels: int = Field(50_000_000, ge=1, description="of one image")
+
+    @property
+    def max_files(self) -> int:
+        """Images in one `/predict/batch` request: twice the largest batch."""
+        return 2 * self.max_batch_size
+
+    @property
+    def max_waiting(self) -> int:
+        """Images one ingress replica holds at once before it answers 503: 16 batches."""
+        return 16 * self.max_batch_size
+
+    @property
+    def ingress_ongoing_requests(self) -> int:
+        """Requests Serve lets into one ingress replica.
+
+        More than `max_waiting`, so that it is our 503 with its advice that a client sees,
+        and health checks still get in.
+        """
+        return 2 * self.max_waiting
+
+    @property
+    def stage_ongoing_requests(self) -> int:
+        """Calls that Serve lets into one replica of an inner stage; each carries a batch."""
+        return self.max_waiting
+
+    @property
+    def hop_lanes(self) -> int:
+        """Batches on their way from one replica to the next stage at the same time."""
+        return 4
+
+    @property
+    def target_ongoing_requests(self) -> int:
+        """Requests per ingress replica at which autoscaling adds one: four batches."""
+        return 4 * self.max_batch_size
+
+    @property
+    def max_hop_bytes(self) -> int:
+        """Most bytes in one message between replicas, but always at least one image."""
+        return self.max_image_bytes + 12 * MIB
+
+    @property
+    def image_limits(self) -> ImageLimits:
+        return ImageLimits(max_pixels=self.max_pixels)
+
+    @property
+    def effective_threads(self) -> int:
+        """Cores of this machine that one replica may keep busy."""
+        return self.threads or len(os.sched_getaffinity(0))
