@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 
 from cluster.train_command import train
+from cluster.up_command import up
 from models.errors import DermServeError
 
 app = typer.Typer(
@@ -16,12 +17,8 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,
 )
+app.command()(up)
 app.command()(train)
-
-
-@app.callback()
-def _commands() -> None:
-    """Keeps `dermserve` a group of commands, however few there are."""
 
 
 def main() -> None:
@@ -31,3 +28,5 @@ def main() -> None:
     except DermServeError as error:
         Console(stderr=True).print(f"[red]Error:[/] {error.message}")
         sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -13,199 +13,66 @@ import io
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import Image
 
 from data.ham10000 import METADATA_FILE
+from data.synthetic_skin import Line, Points, Skin, directions, soft_step
 from models.classes import CLASSES, MALIGNANT
 from models.errors import InvalidConfiguration
 from models.preprocessing import DEFAULT_LIMITS
 
-_Map = npt.NDArray[np.floating[Any]]
-"""float32, shape (height, width): one quantity per pixel."""
-_Points = npt.NDArray[np.float64]
-"""Shape (n, 2), one point (2,): x and y from the lesion's centre, in half short sides."""
-_Line = tuple[_Points, float]
-"""A course and the width of what runs along it, in half short sides."""
 
-# Absorbance per unit of pigment in red, green and blue.
-_ABSORBANCE = {
-    "melanin": (0.65, 1.05, 1.40),
-    "blood": (0.12, 1.00, 0.60),
-    "deep": (0.95, 0.70, 0.42),  # melanin in the dermis, which the skin above turns blue-grey
-    "keratin": (0.06, 0.22, 0.85),
-}
-_SCATTERED = (0.97, 0.93, 0.92)
-
-
-class _Skin:
-    """Pigment maps of a piece of skin, and the shapes that a lesion on it is built from.
-
-    Lengths are in units of half the short side, from the lesion's centre.
-    """
-
-    def __init__(self, width: int, height: int, rng: np.random.Generator) -> None:
-        self.width, self.height, self.rng = width, height, rng
-        self.half = np.array([width, height]) / min(width, height)
-        self.origin = self.half + rng.uniform(-0.15, 0.15, 2)
-        scale = 2 / min(width, height)
-        x = ((np.arange(width) + 0.5) * scale - self.origin[0]).astype(np.float32)
-        y = ((np.arange(height) + 0.5) * scale - self.origin[1]).astype(np.float32)
-        self.x, self.y = np.meshgrid(x, y)
-        rough, pores = rng.uniform(0.3, 1.0), self.noise(0.04, 2)
-        melanin = rough * (0.02 * pores + 0.03 * self.noise(0.2, 4))
-        blood = rough * (0.02 * pores + 0.05 * self.noise(0.3, 5))
-        self.pigments: dict[str, _Map] = {
-            "melanin": rng.uniform(0.03, 0.22) + melanin,
-            "blood": rng.uniform(0.08, 0.38) + blood,
-            "deep": np.zeros_like(self.x),
-            "keratin": np.full_like(self.x, rng.uniform(0, 0.15)),
-            "scatter": 0.05 * _step(self.noise(0.06, 2) - 1.2, 1),
-        }
-
-    def add(self, pigment: str, amount: _Map) -> None:
-        self.pigments[pigment] += amount
-
-    def noise(self, period: float, octaves: int = 1) -> _Map:
-        """Smooth noise of mean 0 and deviation near 1, its largest features `period` long."""
-        columns, rows = (2 * self.half / period).tolist()
-        grid = np.zeros((int(rows) + 3, int(columns) + 3), np.float32)
-        for octave in range(octaves):
-            if octave:  # refining the small grid is far cheaper than adding up large pictures
-                size = (2 * grid.shape[1], 2 * grid.shape[0])
-                grid = np.asarray(Image.fromarray(grid).resize(size, Image.Resampling.BICUBIC))
-            grid = grid + 0.6**octave * self.rng.standard_normal(grid.shape, np.float32)
-        grid = (grid - grid.mean()) / grid.std()
-        finest = 2 ** (octaves - 1)
-        left, top = finest * self.rng.random(2)
-        box = (left, top, left + columns * finest, top + rows * finest)
-        size = (self.width, self.height)
-        return np.asarray(Image.fromarray(grid).resize(size, Image.Resampling.BICUBIC, box=box))
-
-    def patch(self, radius: float, ragged: float, centre: tuple[float, float] = (0, 0)) -> _Map:
-        """Height above the border of a round-ish patch: 1 in its centre, 0 on the border."""
-        angle, stretch = self.rng.uniform(0, np.pi), self.rng.uniform(1, 1.15)
-        x, y, cos, sin = self.x - centre[0], self.y - centre[1], math.cos(angle), math.sin(angle)
-        along = (cos / stretch) * x + (sin / stretch) * y
-        across = (cos * stretch) * y - (sin * stretch) * x
-        along *= along  # in place, here and in `_step`: fresh arrays cost more than arithmetic
-        across *= across
-        along += across
-        height = ragged * self.noise(0.8 * radius, 5) + 1
-        height -= np.sqrt(along, out=along) / radius
-        return height
-
-    def network(self, period: float) -> _Map:
-        """Pigment network: 1 on the lines of a warped honeycomb, 0 in its holes."""
-        warp = 0.9 * period
-        x = (self.x + warp * self.noise(5 * period, 2)) * (2 * np.pi / period)
-        y = (self.y + warp * self.noise(5 * period, 2)) * (2 * np.pi / period)
-        cells = np.cos(x) + np.cos(0.5 * x + 0.866 * y) + np.cos(0.5 * x - 0.866 * y)
-        return _step(0.3 - cells, 2.5)
-
-    def scattered(self, count: int, radius: float) -> _Points:
-        """Points spread evenly over a disc around the lesion's centre."""
-        distances = radius * np.sqrt(self.rng.random((count, 1)))
-        return distances * _directions(self.rng.uniform(0, 2 * np.pi, count))
-
-    def blobs(self, centres: _Points, radii: tuple[float, float], blur: float) -> _Map:
-        """Uneven round spots of strength 0.6 to 1, with radii between two, softened by `blur`."""
-        angles = np.linspace(0, 2 * np.pi, 24, endpoint=False)
-        layer = self._layer()
-        draw = ImageDraw.Draw(layer)
-        for centre in centres:
-            phases, depths = self.rng.uniform(0, 2 * np.pi, 2), self.rng.normal(0, 0.12, 2)
-            waves = depths @ np.cos(np.outer((2, 3), angles) + phases[:, None])
-            outline = self.rng.uniform(*radii) * (1 + waves[:, None]) * _directions(angles)
-            draw.polygon(self._pixels(centre + outline), fill=int(self.rng.integers(150, 256)))
-        return self._soften(layer, blur)
-
-    def strokes(self, lines: list[_Line], blur: float) -> _Map:
-        """Lines of strength 1, softened by `blur`."""
-        layer = self._layer()
-        draw = ImageDraw.Draw(layer)
-        for course, width in lines:
-            pixels = max(1, round(width * min(layer.size) / 2))
-            draw.line(self._pixels(course), fill=255, width=pixels, joint="curve")
-        return self._soften(layer, blur)
-
-    def _layer(self) -> Image.Image:
-        return Image.new("L", (2 * self.width, 2 * self.height))  # twice the size: smooth edges
-
-    def _pixels(self, points: _Points) -> list[tuple[float, float]]:
-        return [(x, y) for x, y in (points + self.origin) * min(self.width, self.height)]
-
-    def _soften(self, layer: Image.Image, blur: float) -> _Map:
-        blur_pixels = blur * min(self.width, self.height) / 2
-        small = layer.reduce(2).filter(ImageFilter.GaussianBlur(blur_pixels))
-        return np.asarray(small, dtype=np.float32) / 255
-
-
-def _directions(angles: npt.NDArray[np.floating[Any]]) -> _Points:
-    """Unit vectors, shape (n, 2), of n angles in radians."""
-    return np.stack([np.cos(angles), np.sin(angles)], axis=1)
-
-
-def _step(value: _Map, softness: float) -> _Map:
-    """0 to 1 as `value` rises from -softness/2 to softness/2, without corners."""
-    ramp = value / softness
-    ramp += 0.5
-    np.clip(ramp, 0, 1, out=ramp)
-    smooth = 3 - 2 * ramp
-    smooth *= ramp
-    smooth *= ramp
-    return smooth
-
-
-def _nv(skin: _Skin, size: float) -> None:
+def _nv(skin: Skin, size: float) -> None:
     """Nevus: symmetric, one brown, a faint network that fades at the border."""
     height = skin.patch(size, 0.09)
-    body = _step(height - 0.1, 0.5)
+    body = soft_step(height - 0.1, 0.5)
     density = skin.rng.uniform(0.6, 1.3) * (0.7 + 0.45 * np.clip(height, 0, 1))
     mesh = 0.9 + 0.18 * skin.network(skin.rng.uniform(0.05, 0.08)) + 0.15 * skin.noise(0.2, 5)
     skin.add("melanin", body * density * mesh)
 
 
-def _mel(skin: _Skin, size: float) -> None:
+def _mel(skin: Skin, size: float) -> None:
     """Melanoma: lobes of several browns, a blue-grey veil, white regression, black dots."""
-    mesh = 0.75 + 0.4 * skin.network(0.1) * _step(skin.noise(0.5), 1.0) + 0.2 * skin.noise(0.2, 5)
+    mesh = (
+        0.75 + 0.4 * skin.network(0.1) * soft_step(skin.noise(0.5), 1.0) + 0.2 * skin.noise(0.2, 5)
+    )
     veil, scar, *lobes = skin.scattered(5, 0.6 * size).tolist()
     whole = np.zeros_like(skin.x)
     for centre in lobes:
-        lobe = _step(skin.patch(size * skin.rng.uniform(0.55, 1.0), 0.28, centre), 0.35)
+        lobe = soft_step(skin.patch(size * skin.rng.uniform(0.55, 1.0), 0.28, centre), 0.35)
         skin.add("melanin", skin.rng.uniform(0.4, 1.2) * lobe * mesh)
         whole = np.maximum(whole, lobe)
-    skin.add("blood", 0.3 * whole * _step(skin.noise(0.6, 2), 2))
+    skin.add("blood", 0.3 * whole * soft_step(skin.noise(0.6, 2), 2))
     dots = skin.blobs(skin.scattered(25, 1.1 * size), (0.01, 0.03), 0.006)
     skin.add("melanin", 1.3 * dots * whole)
-    regression = whole * _step(skin.patch(0.45 * size, 0.35, scar), 1)
+    regression = whole * soft_step(skin.patch(0.45 * size, 0.35, scar), 1)
     skin.pigments["melanin"] *= 1 - 0.75 * regression
     skin.add("scatter", 0.3 * regression)
-    skin.add("deep", 1.1 * whole * _step(skin.patch(0.5 * size, 0.35, veil), 1))
+    skin.add("deep", 1.1 * whole * soft_step(skin.patch(0.5 * size, 0.35, veil), 1))
 
 
-def _bcc(skin: _Skin, size: float) -> None:
+def _bcc(skin: Skin, size: float) -> None:
     """Basal cell carcinoma: pearly pink, branching vessels, blue-grey ovoid nests."""
-    body = _step(skin.patch(size, 0.16), 0.5)
+    body = soft_step(skin.patch(size, 0.16), 0.5)
     skin.add("blood", 0.35 * body * (1 + 0.4 * skin.noise(0.3, 5)))
     skin.add("scatter", body * np.clip(0.2 + 0.15 * skin.noise(0.25, 4), 0, 1))
     centres = skin.scattered(int(skin.rng.integers(4, 12)), 0.8 * size)
     nests = skin.blobs(centres, (0.02, 0.1), 0.025)
     skin.add("deep", 0.9 * nests * np.clip(0.8 + 0.4 * skin.noise(0.15, 4), 0, 2))
-    vessels: list[_Line] = []
+    vessels: list[Line] = []
     for start in skin.scattered(4, 1.1 * size):
         inward = math.atan2(-start[1], -start[0]) + skin.rng.normal(0, 0.6)
         vessels += _tree(skin.rng, start, inward, 0.02)
     skin.add("blood", 0.8 * skin.strokes(vessels, 0.004))
 
 
-def _tree(rng: np.random.Generator, start: _Points, heading: float, width: float) -> list[_Line]:
+def _tree(rng: np.random.Generator, start: Points, heading: float, width: float) -> list[Line]:
     """A winding vessel that forks into thinner ones."""
     headings = heading + np.cumsum(rng.normal(0, 0.3, 9))
-    steps = (0.01 + 1.2 * width) * _directions(headings)
+    steps = (0.01 + 1.2 * width) * directions(headings)
     course = np.cumsum(np.vstack([start, steps]), axis=0)
     lines = [(course, width)]
     if width > 0.008:
@@ -215,22 +82,22 @@ def _tree(rng: np.random.Generator, start: _Points, heading: float, width: float
     return lines
 
 
-def _akiec(skin: _Skin, size: float) -> None:
+def _akiec(skin: Skin, size: float) -> None:
     """Actinic keratosis: a red scaly patch around pale follicles, brown in places."""
-    body = _step(skin.patch(1.1 * size, 0.3), 1.0)
+    body = soft_step(skin.patch(1.1 * size, 0.3), 1.0)
     skin.add("blood", body * np.clip(0.45 + 0.18 * skin.noise(0.15, 4), 0.05, 2))
-    skin.add("melanin", 0.5 * body * _step(skin.noise(0.5, 5) - 0.5, 1.6))
+    skin.add("melanin", 0.5 * body * soft_step(skin.noise(0.5, 5) - 0.5, 1.6))
     follicles = skin.blobs(skin.scattered(45, 1.1 * size), (0.015, 0.035), 0.012)
     skin.add("keratin", 0.5 * body * follicles)
-    scales = _step(skin.noise(0.12, 4) - 1.5, 1.2)
+    scales = soft_step(skin.noise(0.12, 4) - 1.5, 1.2)
     skin.add("keratin", 0.4 * body * scales)
     skin.add("scatter", body * np.clip(0.35 * follicles + 0.5 * scales, 0, 1))
 
 
-def _bkl(skin: _Skin, size: float) -> None:
+def _bkl(skin: Skin, size: float) -> None:
     """Seborrheic keratosis: sharp border, yellow-brown ridges, white cysts, dark plugs."""
-    body = _step(skin.patch(size, 0.13), 0.12)
-    ridges = _step(0.5 - np.abs(skin.noise(0.14, 2)), 0.9)
+    body = soft_step(skin.patch(size, 0.13), 0.12)
+    ridges = soft_step(0.5 - np.abs(skin.noise(0.14, 2)), 0.9)
     density = skin.rng.uniform(0.3, 0.9)
     skin.add("melanin", body * density * (0.75 + 0.35 * ridges + 0.2 * skin.noise(0.3, 5)))
     skin.add("keratin", body * (skin.rng.uniform(0.15, 0.5) + 0.12 * skin.noise(0.25, 4)))
@@ -240,55 +107,48 @@ def _bkl(skin: _Skin, size: float) -> None:
     skin.add("scatter", 0.7 * body * cysts)
 
 
-def _df(skin: _Skin, size: float) -> None:
+def _df(skin: Skin, size: float) -> None:
     """Dermatofibroma: a white scar in the centre of a delicate brown ring."""
     height = skin.patch(0.85 * size, 0.1)
     ring = np.exp(-(((height - 0.35) / 0.45) ** 2))
     mesh = 0.85 + 0.2 * skin.network(0.06) + 0.15 * skin.noise(0.2, 5)
     skin.add("melanin", skin.rng.uniform(0.25, 0.55) * ring * mesh)
-    skin.add("blood", 0.2 * _step(height, 0.8))
-    strands = 0.6 + 0.4 * _step(0.4 - np.abs(skin.noise(0.15, 3)), 0.8)
-    skin.add("scatter", 0.6 * strands * _step(skin.patch(0.42 * size, 0.25), 1.2))
+    skin.add("blood", 0.2 * soft_step(height, 0.8))
+    strands = 0.6 + 0.4 * soft_step(0.4 - np.abs(skin.noise(0.15, 3)), 0.8)
+    skin.add("scatter", 0.6 * strands * soft_step(skin.patch(0.42 * size, 0.25), 1.2))
 
 
-def _vasc(skin: _Skin, size: float) -> None:
+def _vasc(skin: Skin, size: float) -> None:
     """Vascular lesion: sharply bordered red to purple lacunae between pale septa."""
     lacunae = skin.blobs(skin.scattered(32, 0.6 * size), (0.08 * size, 0.2 * size), 0.01)
-    body = np.maximum(_step(skin.patch(0.7 * size, 0.1), 0.25), _step(lacunae - 0.3, 0.5))
+    body = np.maximum(soft_step(skin.patch(0.7 * size, 0.1), 0.25), soft_step(lacunae - 0.3, 0.5))
     shade = 1 + 0.15 * skin.noise(0.2, 4)
     skin.add("blood", body * shade * (0.6 + 1.1 * lacunae))
     skin.add("deep", skin.rng.uniform(0, 0.7) * body * shade * (0.2 + 0.8 * lacunae))
 
 
-_DRAW: dict[str, Callable[[_Skin, float], None]] = dict(
+_DRAW: dict[str, Callable[[Skin, float], None]] = dict(
     zip(CLASSES, (_akiec, _bcc, _bkl, _df, _mel, _nv, _vasc), strict=True)
 )
 
 
-def _hairs(skin: _Skin) -> list[_Line]:
+def _hairs(skin: Skin) -> list[Line]:
     """None on most pictures, else a few that lie roughly one way."""
     rng = skin.rng
     hairs, lie = [], rng.uniform(0, 2 * np.pi)
     for root in skin.scattered(int(rng.choice([0, 0, 0, 3, 8])), 1.4):
         headings = lie + rng.normal(0, 0.5) + rng.normal(0, 0.035) * np.arange(24)
-        course = root + rng.uniform(0.02, 0.05) * np.cumsum(_directions(headings), axis=0)
+        course = root + rng.uniform(0.02, 0.05) * np.cumsum(directions(headings), axis=0)
         hairs.append((course, rng.uniform(0.005, 0.013)))
     return hairs
 
 
 def _scene(diagnosis: str, rng: np.random.Generator, width: int, height: int) -> Image.Image:
     """A lesion on skin, evenly lit, before any camera."""
-    skin = _Skin(width, height, rng)
+    skin = Skin(width, height, rng)
     _DRAW[diagnosis](skin, rng.uniform(0.4, 0.75))
     skin.add("melanin", rng.uniform(0.6, 1.5) * skin.strokes(_hairs(skin), 0.003))
-    scatter = np.clip(skin.pigments["scatter"], 0, 0.9)
-    picture = np.empty((height, width, 3), np.uint8)
-    for channel in range(3):
-        absorbed = sum(skin.pigments[name] * rgb[channel] for name, rgb in _ABSORBANCE.items())
-        reflected = np.exp(-np.maximum(absorbed, 0))
-        reflected += scatter * (_SCATTERED[channel] - reflected)
-        picture[:, :, channel] = np.clip(255 * reflected, 0, 255)
-    return Image.fromarray(picture)
+    return skin.picture()
 
 
 def _photograph(scene: Image.Image, rng: np.random.Generator) -> npt.NDArray[np.uint8]:

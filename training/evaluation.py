@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import balanced_accuracy_score, precision_score, roc_auc_score
 
-from models.calibration import expected_calibration_error
 from models.classes import CLASSES
+from training.calibration import expected_calibration_error
 
 NEVUS = CLASSES.index("nv")
 

@@ -13,12 +13,7 @@ import numpy.typing as npt
 from safetensors.torch import save_file
 
 from models.architecture import LesionClassifier
-from models.calibration import (
-    conformal_threshold,
-    fit_temperature,
-    temperature_scale,
-    threshold_at_sensitivity,
-)
+from models.calibration import temperature_scale
 from models.classes import CLASSES, MALIGNANT_COLUMNS
 from models.export import export_openvino
 from models.package import (
@@ -34,6 +29,11 @@ from models.package import (
     OperatingPoint,
     SplitRecord,
     sha256_of,
+)
+from training.calibration import (
+    conformal_threshold,
+    fit_temperature,
+    threshold_at_sensitivity,
 )
 from training.card import model_card
 from training.evaluation import evaluate, sensitivity_specificity

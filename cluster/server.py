@@ -1,0 +1,172 @@
+"""A server on this machine: Ray, the declared applications, and their orderly end."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import httpx
+import yaml
+
+from cluster.environment import ray_environment
+from models.errors import DermServeError, InvalidConfiguration
+
+DASHBOARD_PORT = 8265
+APPLICATION = "dermserve"
+
+# Our replicas reserve fractions of a CPU; two logical ones hold the chain on any machine.
+_MIN_LOGICAL_CPUS = 2
+_POLL_S = 0.25
+
+_ONE_MACHINE = {
+    # How long a leaving ingress replica waits for the proxies to hear of it. Ray's 30 s
+    # suit a cluster; here the only proxy is on the same machine.
+    "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
+}
+
+
+class StartFailed(DermServeError):
+    """The server did not come up."""
+
+    code = "start_failed"
+
+
+class LocalServer:
+    """Starts Ray and deploys a Serve configuration; use it as a context manager.
+
+    Everything it starts ends with it, also if this process is killed.
+
+    Args:
+        config: a Serve configuration such as `serve_config.yaml`.
+        port: of HTTP, instead of the configuration's.
+        dashboard_port: of the Ray dashboard, on 127.0.0.1.
+        environment: variables on top of `ray.env`.
+    """
+
+    def __init__(
+        self,
+        config: Path,
+        *,
+        port: int | None = None,
+        dashboard_port: int = DASHBOARD_PORT,
+        environment: dict[str, str] | None = None,
+    ) -> None:
+        self.config = _read_serve_config(config)
+        http = self.config.setdefault("http_options", {})
+        http["host"] = http.get("host", "127.0.0.1")
+        http["port"] = port or http.get("port", 8000)
+        self.url = f"http://127.0.0.1:{http['port']}"
+        self.dashboard_url = f"http://127.0.0.1:{dashboard_port}"
+        self.environment = {**ray_environment(), **_ONE_MACHINE, **(environment or {})}
+        self._dashboard_port = dashboard_port
+
+    def __enter__(self) -> LocalServer:
+        for port, what in (
+            (self.config["http_options"]["port"], "the server"),
+            (self._dashboard_port, "the Ray dashboard"),
+        ):
+            _require_free(port, what)
+        os.environ.update(self.environment)
+        import ray  # reads the environment when imported
+
+        ray.init(
+            address="local",
+            num_cpus=max(_MIN_LOGICAL_CPUS, os.cpu_count() or 1),
+            include_dashboard=True,
+            dashboard_host="127.0.0.1",
+            dashboard_port=self._dashboard_port,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        import ray
+        from ray import serve
+
+        try:
+            serve.shutdown()  # lets the replicas finish what they have accepted
+        finally:
+            ray.shutdown()
+
+    def deploy(self) -> None:
+        """Put the configuration: what is running becomes what it says."""
+        self._client().deploy_applications(self.config)
+
+    def wait_until_ready(
+        self, timeout_s: float, on_status: Callable[[str], None] = lambda status: None
+    ) -> None:
+        """Return when the application runs and its model is loaded.
+
+        Args:
+            timeout_s: longest wait.
+            on_status: told the state of the deployments, again and again.
+
+        Raises:
+            StartFailed: if the deployment fails or the time is over.
+        """
+        client = self._client()
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            details = client.get_serve_details()["applications"].get(APPLICATION, {})
+            states = {name: d["status"] for name, d in details.get("deployments", {}).items()}
+            on_status(", ".join(f"{name} {state.lower()}" for name, state in states.items()))
+            if details.get("status") in ("DEPLOY_FAILED", "UNHEALTHY"):
+                raise StartFailed(f"The application failed to start. {details.get('message')}")
+            if details.get("status") == "RUNNING" and self._is_ready():
+                return
+            time.sleep(_POLL_S)
+        raise StartFailed(
+            f"The server is not ready after {timeout_s:.0f} s. Its logs are in "
+            "/tmp/ray/session_latest/logs/serve."
+        )
+
+    def _is_ready(self) -> bool:
+        """Whether `/health/ready` says so; a missing model also ends the wait, with its reason."""
+        try:
+            response = httpx.get(f"{self.url}/health/ready", timeout=10)
+        except httpx.HTTPError:
+            return False
+        if response.status_code == 503 and "error" in response.text:
+            raise StartFailed(response.json()["error"]["message"])
+        return response.status_code == 200
+
+    def _client(self) -> Any:
+        from ray.dashboard.modules.serve.sdk import ServeSubmissionClient
+
+        return ServeSubmissionClient(self.dashboard_url)
+
+
+def _read_serve_config(path: Path) -> dict[str, Any]:
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InvalidConfiguration(f"{path} cannot be read: {error.strerror}.") from error
+    except yaml.YAMLError as error:
+        raise InvalidConfiguration(f"{path} is no valid YAML: {error}") from error
+    if not isinstance(document, dict) or "applications" not in document:
+        raise InvalidConfiguration(f"{path} is no Serve configuration: it lists no applications.")
+    return document
+
+
+def _require_free(port: int, what: str) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise StartFailed(
+                f"Port {port} for {what} is taken. Stop the program that uses it, or choose "
+                "another with --port or --dashboard-port."
+            ) from error

@@ -1,0 +1,66 @@
+"""`dermserve up`: a server in the foreground until Ctrl-C."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from cluster.environment import haproxy_problem
+from cluster.server import DASHBOARD_PORT, LocalServer
+from data.synthetic import synthetic_jpeg
+
+READY_TIMEOUT_S = 180.0
+
+
+def up(
+    config: Annotated[Path, typer.Option(help="Serve configuration.")] = Path("serve_config.yaml"),
+    port: Annotated[
+        int | None, typer.Option(help="HTTP port, instead of the configuration's.")
+    ] = None,
+    dashboard_port: Annotated[int, typer.Option(help="Port of the Ray dashboard.")] = (
+        DASHBOARD_PORT
+    ),
+) -> None:
+    """Start Ray and the server on this machine; Ctrl-C stops both.
+
+    Example: dermserve up --port 8080
+    """
+    console = Console()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    started = time.monotonic()
+    if (problem := haproxy_problem()) is not None:
+        console.print(f"[yellow]Requests go through Ray's Python proxy, not HAProxy. {problem}")
+    with (
+        console.status("Starting Ray ...") as status,
+        LocalServer(config, port=port, dashboard_port=dashboard_port) as server,
+    ):
+        server.deploy()
+        server.wait_until_ready(
+            READY_TIMEOUT_S, lambda states: status.update(f"Starting: {states or 'the proxy'} ...")
+        )
+        status.stop()
+        console.print(_greeting(server, time.monotonic() - started), highlight=False)
+        with contextlib.suppress(KeyboardInterrupt):
+            threading.Event().wait()
+        console.print("Stopping: finishing accepted requests ...")
+    console.print("Stopped.")
+
+
+def _greeting(server: LocalServer, seconds: float) -> str:
+    sample = Path("var/sample.jpg")
+    sample.parent.mkdir(exist_ok=True)
+    sample.write_bytes(synthetic_jpeg("nv", seed=1))
+    return (
+        f"[bold]DermServe is ready[/] at {server.url} after {seconds:.1f} s. Try:\n\n"
+        f"  curl -F file=@{sample} {server.url}/predict\n\n"
+        f"API            {server.url}/docs\n"
+        f"Ray dashboard  {server.dashboard_url}\n"
+        "Stop with Ctrl-C."
+    )
