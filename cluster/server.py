@@ -96,7 +96,7 @@ class LocalServer:
         from ray import serve
 
         try:
-            serve.shutdown()  # lets the replicas finish what they have accepted
+            serve.shutdown()  # type: ignore[no-untyped-call]
         finally:
             ray.shutdown()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import openvino as ov
@@ -23,7 +24,10 @@ def export_openvino(model: LesionClassifier, path: Path) -> None:
     network = torch.nn.Sequential(
         model.features, torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), model.classifier
     )
-    graph = ov.convert_model(network.eval(), example_input=example)
+    with warnings.catch_warnings():
+        # OpenVINO still traces; torch announces that tracing will go.
+        warnings.filterwarnings("ignore", "`torch.jit", FutureWarning)
+        graph = ov.convert_model(network.eval(), example_input=example)
     steps = PrePostProcessor(graph)
     steps.input().tensor().set_element_type(ov.Type.u8).set_layout(ov.Layout("NHWC"))
     steps.input().preprocess().convert_element_type(ov.Type.f32).mean(

@@ -125,7 +125,7 @@ def _decode_jpeg(data: bytes, limits: ImageLimits) -> npt.NDArray[np.uint8]:
 
 def _decode_with_pillow(data: bytes, limits: ImageLimits) -> npt.NDArray[np.uint8]:
     try:
-        image = Image.open(io.BytesIO(data), formats=(*SUPPORTED_FORMATS, "MPO"))
+        image = Image.open(io.BytesIO(data), formats=SUPPORTED_FORMATS)
     except UnidentifiedImageError as error:
         raise UnsupportedImage(
             f"The bytes are no image in a supported format. Send one of "
@@ -185,7 +185,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 def _orientation(data: bytes) -> int:
     """The EXIF orientation of a JPEG (1 to 8); 1 where the tag is absent or unreadable."""
     try:
-        with Image.open(io.BytesIO(data), formats=("JPEG", "MPO")) as image:
+        with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
             return int(image.getexif().get(_ORIENTATION_TAG, 1))
     except Exception:  # damaged EXIF is no reason to refuse readable pixels
         return 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ray import serve
-from ray.serve import Application
+from ray.serve import Application, Deployment
 from ray.serve.schema import LoggingConfig
 
 from configs import validate
@@ -26,39 +26,50 @@ def build(args: dict[str, Any]) -> Application:
         InvalidConfiguration: if a field is unknown or out of range.
     """
     settings = validate(args, ServeSettings, "The args of serve_config.yaml")
-    classifier = serve.deployment(
+    classifier = _deployment(
         Classifier,
-        name="classifier",
         max_ongoing_requests=settings.stage_ongoing_requests,
         max_queued_requests=settings.max_waiting,
-        **_replica(settings.classifier_cpus, settings.classifier_gpus),
+        cpus=settings.classifier_cpus,
+        gpus=settings.classifier_gpus,
     ).bind(settings)
-    preprocessor = serve.deployment(
+    preprocessor = _deployment(
         Preprocessor,
-        name="preprocessor",
         max_ongoing_requests=settings.stage_ongoing_requests,
         max_queued_requests=settings.max_waiting,
-        **_replica(0.25),
+        cpus=0.25,
     ).bind(classifier, settings)
-    ingress = serve.deployment(
+    return _deployment(
         serve.ingress()(Ingress),
-        name="ingress",
         max_ongoing_requests=settings.ingress_ongoing_requests,
         max_queued_requests=settings.max_waiting,
-        **_replica(0.1, access_log=True),
-    )
-    return ingress.bind(preprocessor, classifier, settings)
+        cpus=0.1,
+        access_log=True,
+    ).bind(preprocessor, classifier, settings)
 
 
-def _replica(cpus: float, gpus: float = 0.0, *, access_log: bool = False) -> dict[str, Any]:
-    """Options that all three share: what Ray reserves, and the fast path's environment."""
-    return {
-        "ray_actor_options": {
+def _deployment(
+    target: type,
+    *,
+    max_ongoing_requests: int,
+    max_queued_requests: int,
+    cpus: float,
+    gpus: float = 0.0,
+    access_log: bool = False,
+) -> Deployment:
+    """A deployment named after its class, with the options that all three share."""
+    deploy: Any = serve.deployment(
+        name=target.__name__.lower(),
+        max_ongoing_requests=max_ongoing_requests,
+        max_queued_requests=max_queued_requests,
+        ray_actor_options={
             "num_cpus": cpus,
             "num_gpus": gpus,
             "runtime_env": {"env_vars": REPLICA_ENVIRONMENT},
         },
-        "max_surge_percent": 100,
-        "graceful_shutdown_wait_loop_s": 0.5,
-        "logging_config": LoggingConfig(enable_access_log=access_log),
-    }
+        max_surge_percent=100,
+        graceful_shutdown_wait_loop_s=0.5,
+        logging_config=LoggingConfig(enable_access_log=access_log),
+    )
+    deployment: Deployment = deploy(target)
+    return deployment

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 from ray.exceptions import RayError
@@ -31,9 +31,9 @@ class Hop(Generic[Item]):
 
     def __init__(
         self,
-        handle: DeploymentHandle,
+        handle: DeploymentHandle[Any],
         method: str,
-        pack: Callable[[Sequence[Item]], Any] = list,
+        pack: Callable[[list[Item]], Any] = lambda items: items,
     ) -> None:
         self._call = handle.options(
             method_name=method,

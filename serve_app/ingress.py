@@ -37,8 +37,8 @@ class Ingress:
 
     def __init__(
         self,
-        preprocessor: DeploymentHandle,
-        classifier: DeploymentHandle,
+        preprocessor: DeploymentHandle[Any],
+        classifier: DeploymentHandle[Any],
         settings: ServeSettings,
     ) -> None:
         self._settings = settings

@@ -6,6 +6,7 @@ import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -33,14 +34,14 @@ class Preprocessor:
         settings: of the application.
     """
 
-    def __init__(self, classifier: DeploymentHandle, settings: ServeSettings) -> None:
+    def __init__(self, classifier: DeploymentHandle[Any], settings: ServeSettings) -> None:
         self._limits = settings.image_limits
         threads = settings.effective_threads
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
         self._decoder: LateBatcher[bytes, _Decoded] = LateBatcher(
             self._decode, max_batch=4, lanes=threads
         )
-        hop = Hop(classifier, "classify", np.stack)
+        hop: Hop[npt.NDArray[np.uint8]] = Hop(classifier, "classify", np.stack)
         self._classifier: LateBatcher[npt.NDArray[np.uint8], Classification] = LateBatcher(
             hop.call, max_batch=settings.max_batch_size, lanes=settings.hop_lanes
         )

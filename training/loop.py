@@ -77,7 +77,7 @@ def train(
         for _ in range(phase.epochs):
             model.train()
             order = torch.randperm(len(images), generator=generator, device=device).cpu()
-            for batch in order.split(settings.batch_size)[:batches_per_epoch]:
+            for batch in torch.split(order, settings.batch_size)[:batches_per_epoch]:
                 _set_learning_rate(optimizer, settings, step / steps)
                 pixels = augment(
                     images.pixels[batch].to(device),
@@ -95,10 +95,10 @@ def train(
                 if not math.isfinite(value := loss.item()):
                     raise TrainingDiverged(
                         f"The loss became {value} in step {step}. Lower learning_rate in "
-                        "configs/training.yaml and start again."
+                        "the recipe and start again."
                     )
                 optimizer.zero_grad(set_to_none=True)
-                loss.backward()
+                torch.autograd.backward(loss)
                 optimizer.step()
                 step += 1
                 _update_average(average, model, min(settings.ema_decay, step / (step + 10)))
@@ -115,7 +115,7 @@ def predict_logits(model: LesionClassifier, images: ImageTensors) -> npt.NDArray
     model.eval()
     parts = [
         model(batch.to(device).contiguous(memory_format=torch.channels_last)).float().cpu()
-        for batch in images.pixels.split(EVALUATION_BATCH)
+        for batch in torch.split(images.pixels, EVALUATION_BATCH)
     ]
     return torch.cat(parts).numpy()
 
@@ -154,10 +154,9 @@ def _set_learning_rate(
 
 @torch.no_grad()
 def _update_average(average: nn.Module, model: nn.Module, decay: float) -> None:
-    for target, source in zip(average.parameters(), model.parameters(), strict=True):
-        target.lerp_(source, 1 - decay)
-    for target, source in zip(average.buffers(), model.buffers(), strict=True):
+    current = model.state_dict()
+    for name, target in average.state_dict().items():
         if target.dtype.is_floating_point:
-            target.lerp_(source, 1 - decay)
+            target.lerp_(current[name], 1 - decay)
         else:
-            target.copy_(source)
+            target.copy_(current[name])

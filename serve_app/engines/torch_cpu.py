@@ -30,4 +30,5 @@ class TorchCpuEngine:
     def forward(self, images: Images) -> Logits:
         """See `Engine.forward`."""
         batch = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
-        return self._model(batch).numpy()
+        logits: Logits = self._model(batch).numpy()
+        return logits

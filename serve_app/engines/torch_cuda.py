@@ -30,7 +30,7 @@ class TorchCudaEngine:
                 "`ray_actor_options: {num_gpus: 1}`, or choose the engine auto."
             )
         model = load_classifier(package.file(WEIGHTS_FILE))
-        self._model = model.to("cuda", torch.bfloat16, memory_format=torch.channels_last)
+        self._model = model.to("cuda", torch.bfloat16).to(memory_format=torch.channels_last)
         self.info = EngineInfo(
             name="torch-cuda",
             device=torch.cuda.get_device_name(),
@@ -43,4 +43,5 @@ class TorchCudaEngine:
         """See `Engine.forward`."""
         batch = torch.from_numpy(np.stack(images)).pin_memory().to("cuda", non_blocking=True)
         # The bytes stay in NHWC order, which is what channels_last means.
-        return self._model(batch.permute(0, 3, 1, 2)).float().cpu().numpy()
+        logits: Logits = self._model(batch.permute(0, 3, 1, 2)).float().cpu().numpy()
+        return logits

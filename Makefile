@@ -1,0 +1,40 @@
+# The two commands are `make serve` and `make test`; each makes the environment it needs.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help install serve test lint train bench clean
+
+help:  ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --progress-bar on --constraint constraints.txt --editable '.[dev,load]'
+	@touch $@
+
+install: $(READY)  ## Make the environment in .venv
+
+serve: $(READY)  ## Start the server on http://127.0.0.1:8000; Ctrl-C stops it
+	@exec $(BIN)/dermserve up
+
+test: $(READY)  ## Run the tests
+	@$(BIN)/python -m pytest
+
+lint: $(READY)  ## Check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+train: $(READY)  ## Train a model: make train DATA=folder/with/HAM10000
+	$(BIN)/dermserve train --data $(DATA) $(if $(WEIGHTS),--weights $(WEIGHTS))
+
+bench: $(READY)  ## Measure throughput and latency beside the bare limit
+	$(BIN)/python -m benchmarks.load
+
+clean:  ## Remove the environment and what was written at run time
+	rm -rf $(VENV) var

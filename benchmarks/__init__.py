@@ -1,0 +1,1 @@
+"""Benchmarks: the bare limit of a machine, and how near the server comes to it."""

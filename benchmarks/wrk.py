@@ -1,0 +1,73 @@
+"""wrk: the load generator of the closed-loop benchmarks, run as a child process."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from models.errors import DermServeError
+
+_SCRIPT = Path(__file__).with_name("post_images.lua")
+
+
+class LoadToolMissing(DermServeError):
+    """wrk is not installed, or it failed."""
+
+    code = "load_tool_missing"
+
+
+class LoadResult(BaseModel):
+    """One run of wrk."""
+
+    model_config = ConfigDict(frozen=True)
+
+    concurrency: int
+    requests: int
+    seconds: float
+    p50_s: float
+    p90_s: float
+    p99_s: float
+    max_s: float
+    failed: int
+    """Connections that failed or timed out, and answers of status 400 and above."""
+
+    @property
+    def rate(self) -> float:
+        """Successful requests a second."""
+        return (self.requests - self.failed) / self.seconds
+
+
+def run_wrk(url: str, files: Sequence[Path], *, concurrency: int, seconds: int) -> LoadResult:
+    """Post images in a closed loop: each connection sends its next when it has its answer.
+
+    Raises:
+        LoadToolMissing: if wrk is not installed or cannot reach the server.
+    """
+    wrk = shutil.which("wrk")
+    if wrk is None:
+        raise LoadToolMissing("wrk is not installed. On Debian and Ubuntu: apt-get install wrk")
+    with tempfile.NamedTemporaryFile("w", suffix=".txt") as listing:
+        listing.write("\n".join(str(path.resolve()) for path in files))
+        listing.flush()
+        output = subprocess.run(
+            [
+                *(wrk, "-t1", f"-c{concurrency}", f"-d{seconds}"),
+                *("--timeout", "30s", "-s", str(_SCRIPT), url),
+            ],
+            env={**os.environ, "IMAGE_LIST": listing.name},
+            capture_output=True,
+            text=True,
+            timeout=seconds + 60,
+        )
+    for line in output.stdout.splitlines():
+        if line.startswith("RESULT "):
+            return LoadResult.model_validate_json(
+                line.removeprefix("RESULT ").replace("{", f'{{"concurrency": {concurrency}, ', 1)
+            )
+    raise LoadToolMissing(f"wrk failed: {output.stdout}{output.stderr}")

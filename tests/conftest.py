@@ -1,0 +1,98 @@
+"""Fixtures that several test folders share."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cluster.environment import ray_environment
+from cluster.server import LocalServer
+from data.synthetic import synthetic_jpeg, write_synthetic_ham10000
+from models.package import ModelPackage
+
+PROJECT = Path(__file__).parents[1]
+
+TEST_ENVIRONMENT = {
+    # Nothing has to drain between tests, and ports may be used again at once.
+    "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0",
+    "RAY_SERVE_PORT_QUARANTINE_S": "0",
+    # A token would be written to the home folder of whoever runs the tests.
+    "RAY_AUTH_MODE": "disabled",
+}
+
+SHARED_HAM10000 = PROJECT.parent / "shared" / "ham10000"
+"""Real images, where the developer has them; never part of the project."""
+
+# Ray reads its environment when it is imported, which the test modules do.
+os.environ.update(ray_environment() | TEST_ENVIRONMENT)
+
+
+@pytest.fixture(scope="session")
+def ham10000_samples() -> list[Path]:
+    """Real 600x450 images, ten per class; skips where there are none."""
+    samples = sorted((SHARED_HAM10000 / "samples_600x450").glob("*.jpg"))
+    if not samples:
+        pytest.skip("HAM10000 is not beside the project")
+    return samples
+
+
+@pytest.fixture(scope="session")
+def jpeg() -> bytes:
+    """A 600x450 synthetic nevus."""
+    return synthetic_jpeg("nv", seed=1)
+
+
+@pytest.fixture(scope="session")
+def synthetic_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small dataset in the layout of HAM10000."""
+    folder = tmp_path_factory.mktemp("ham10000")
+    write_synthetic_ham10000(folder, lesions_per_class=8, seed=1)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_package(synthetic_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> ModelPackage:
+    """A model package from one epoch of real training on the synthetic dataset."""
+    from safetensors.torch import save_file
+
+    from models.architecture import LesionClassifier
+    from training.pipeline import run_training
+    from training.settings import Phase, TrainingSettings
+
+    folder = tmp_path_factory.mktemp("packages")
+    weights = folder / "untrained_features.safetensors"
+    save_file(LesionClassifier().features.state_dict(), weights)
+    return run_training(
+        dataset=synthetic_dataset,
+        weights=weights,
+        output=folder / "tiny",
+        version="tiny",
+        settings=TrainingSettings(batch_size=8, phases=(Phase(epochs=1, image_size=64),)),
+    )
+
+
+@pytest.fixture(scope="session")
+def server(tiny_package: ModelPackage) -> Iterator[LocalServer]:
+    """The application of `serve_config.yaml` on a free port, serving the tiny package."""
+    os.environ["DERMSERVE_CHAMPION"] = str(tiny_package.folder)
+    server = LocalServer(
+        PROJECT / "serve_config.yaml",
+        port=free_port(),
+        dashboard_port=free_port(),
+        environment=TEST_ENVIRONMENT,
+    )
+    with server:
+        server.deploy()
+        server.wait_until_ready(timeout_s=120)
+        yield server
+
+
+def free_port() -> int:
+    """A TCP port that nothing listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
