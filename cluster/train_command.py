@@ -16,7 +16,7 @@ from models.package import BUNDLED_CHAMPION
 def train(
     data: Annotated[Path, typer.Option(help="Folder that holds HAM10000.")],
     output: Annotated[
-        Path, typer.Option(help="Folder for the model package; replaced if it exists.")
+        Path, typer.Option(help="Folder for the model package; one in it is replaced.")
     ] = BUNDLED_CHAMPION,
     weights: Annotated[
         Path | None,
@@ -70,7 +70,9 @@ def train(
         on_images=on_images,
         on_step=on_step,
         on_epoch=on_epoch,
-        on_warning=lambda sentence: console.print(f"[yellow]{sentence}"),
+        on_warning=lambda sentence: console.print(
+            sentence, style="yellow", markup=False, soft_wrap=True
+        ),
     )
     with bars:
         package = run_training(
@@ -84,5 +86,7 @@ def train(
     result: Any = package.manifest.metrics["test"]
     console.print(
         f"Model {version} is in {package.folder}: test balanced accuracy "
-        f"{result['balanced_accuracy']:.3f}, macro AUC {result['macro_auc']:.3f}."
+        f"{result['balanced_accuracy']:.3f}, macro AUC {result['macro_auc']:.3f}.",
+        markup=False,  # a folder's name may hold brackets
+        soft_wrap=True,
     )

@@ -25,7 +25,8 @@ def read_config(path: Path, model: type[Model]) -> Model:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InvalidConfiguration(f"{path} cannot be read: {error.strerror}.") from error
-    except yaml.YAMLError as error:
+    # yaml lets a ValueError of its own making through, such as that of month 13.
+    except (yaml.YAMLError, ValueError) as error:
         raise InvalidConfiguration(f"{path} is no valid YAML: {error}") from error
     return validate(document if document is not None else {}, model, str(path))
 

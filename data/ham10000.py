@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,8 +66,8 @@ def load_ham10000(root: Path) -> Ham10000:
         root: the folder that holds `HAM10000_metadata.csv` and at least one of `IMAGE_FOLDERS`.
 
     Raises:
-        InvalidDataset: if the metadata or every image folder is missing, a column is
-            missing, a label is not one of the seven, or no image is found.
+        InvalidDataset: if the metadata is missing or cannot be read, a column is missing, a
+            label is not one of the seven, an image is named twice, or no image is found.
     """
     metadata = root / METADATA_FILE
     if not metadata.is_file():
@@ -108,17 +109,27 @@ def _find_images(root: Path) -> dict[str, Path]:
 
 
 def _read_metadata(path: Path) -> Sequence[dict[str, str]]:
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        required = {"image_id", "lesion_id", "dx", "dx_type"}
-        absent = required - set(reader.fieldnames or ())
-        if absent:
-            raise InvalidDataset(f"{path} lacks the columns {', '.join(sorted(absent))}.")
-        rows = list(reader)
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, restval="")
+            columns = set(reader.fieldnames or ())
+            rows = list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InvalidDataset(f"{path} cannot be read as CSV in UTF-8: {error}.") from error
+    absent = {"image_id", "lesion_id", "dx", "dx_type"} - columns
+    if absent:
+        raise InvalidDataset(f"{path} lacks the columns {', '.join(sorted(absent))}.")
     unknown = sorted({row["dx"] for row in rows} - set(CLASSES))
     if unknown:
         raise InvalidDataset(
             f"{path} has the labels {', '.join(map(repr, unknown))}, which are none of "
             f"{', '.join(CLASSES)}."
+        )
+    counts = Counter(row["image_id"] for row in rows)
+    repeated = [image_id for image_id, count in counts.items() if count > 1]
+    if repeated:
+        raise InvalidDataset(
+            f"{path} names {len(repeated)} images more than once: {', '.join(repeated[:10])}. "
+            "Keep one row of each."
         )
     return rows

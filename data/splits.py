@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from data.ham10000 import LesionImage
+from models.classes import CLASSES
 from models.errors import InvalidDataset
 
 SPLITS = ("train", "validation", "test")
@@ -32,7 +33,7 @@ def split_by_lesion(images: Sequence[LesionImage], seed: int) -> Split:
     """Split 70/10/20 by lesion within each class.
 
     Args:
-        images: of any number of lesions; a lesion's images share one class.
+        images: at least three lesions of each class; a lesion's images share one class.
         seed: of the shuffle; the same images and seed give the same split in any order.
 
     Raises:
@@ -50,7 +51,7 @@ def split_by_lesion(images: Sequence[LesionImage], seed: int) -> Split:
         by_class[labels.pop()].append(lesion)
 
     chosen: dict[str, list[LesionImage]] = {name: [] for name in SPLITS}
-    for code in sorted(by_class):
+    for code in CLASSES:
         ids = sorted(by_class[code])
         if len(ids) < len(SPLITS):
             raise InvalidDataset(

@@ -204,7 +204,17 @@ def synthetic_lesion(
 def synthetic_jpeg(
     diagnosis: str, seed: int, width: int = 600, height: int = 450, quality: int = 95
 ) -> bytes:
-    """Encode the picture of `synthetic_lesion` as JPEG, at a quality from 1 to 95."""
+    """Encode the picture of `synthetic_lesion` as JPEG.
+
+    Args:
+        diagnosis, seed, width, height: as in `synthetic_lesion`.
+        quality: of the JPEG, 1 to 95.
+
+    Raises:
+        InvalidConfiguration: if the diagnosis is unknown or a number is out of range.
+    """
+    if not 1 <= quality <= 95:
+        raise InvalidConfiguration(f"A JPEG's quality is 1 to 95, not {quality}.")
     return _jpeg(synthetic_lesion(diagnosis, seed, width, height), quality)
 
 

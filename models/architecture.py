@@ -41,10 +41,12 @@ class LesionClassifier(nn.Module):
     def pooled_features(self, images: torch.Tensor) -> torch.Tensor:
         """Float (batch, 1280): the last feature map averaged over its positions."""
         normalised = (images.to(self.mean.dtype) - self.mean) / self.std
-        return self.features(normalised).mean(dim=(2, 3))
+        pooled: torch.Tensor = self.features(normalised).mean(dim=(2, 3))
+        return pooled
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.classifier(self.pooled_features(images))
+        logits: torch.Tensor = self.classifier(self.pooled_features(images))
+        return logits
 
 
 def load_imagenet_features(model: LesionClassifier, path: Path | None) -> None:
@@ -56,14 +58,15 @@ def load_imagenet_features(model: LesionClassifier, path: Path | None) -> None:
             downloads torchvision's own weights.
 
     Raises:
-        InvalidPackage: if the file is missing or has another layout.
+        InvalidPackage: if the file is missing, damaged or of another layout, or if there is
+            nothing to download from.
     """
     if path is None:
-        source = mobilenet_v2(weights=MobileNet_V2_Weights.IMAGENET1K_V2).features.state_dict()
-    elif path.is_file():
-        source = load_file(path)
-    else:
+        source = _downloaded_features()
+    elif not path.is_file():
         raise InvalidPackage(f"{path} does not exist. Point --weights at a safetensors file.")
+    else:
+        source = _read_weights(path)
     try:
         model.features.load_state_dict(source)
     except RuntimeError as error:
@@ -81,7 +84,26 @@ def load_classifier(path: Path) -> LesionClassifier:
     """
     model = LesionClassifier()
     try:
-        model.load_state_dict(load_file(path))
-    except (OSError, RuntimeError, SafetensorError) as error:
+        model.load_state_dict(_read_weights(path))
+    except RuntimeError as error:
         raise InvalidPackage(f"{path} does not hold this network's weights: {error}") from error
     return model.eval()
+
+
+def _read_weights(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise InvalidPackage(f"{path} cannot be read as a safetensors file: {error}") from error
+
+
+def _downloaded_features() -> dict[str, torch.Tensor]:
+    try:
+        network = mobilenet_v2(weights=MobileNet_V2_Weights.IMAGENET1K_V2)
+    except OSError as error:
+        raise InvalidPackage(
+            f"The ImageNet weights cannot be downloaded ({error}). Download them elsewhere and "
+            "point --weights at a safetensors file."
+        ) from error
+    features: dict[str, torch.Tensor] = network.features.state_dict()
+    return features

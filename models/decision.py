@@ -20,14 +20,31 @@ class Decision:
     """The answer for one image."""
 
     predicted_class: str
+    """The class that the image speaks for most, all classes taken as equally frequent."""
     probabilities: tuple[float, ...]
-    """Calibrated, in the order of `CLASSES`, summing to 1."""
+    """Calibrated at the training data's class frequencies, in the order of `CLASSES`, summing
+    to 1. Another class than `predicted_class` may be likelier only because it is common."""
     malignant_score: float
     """p(mel) + p(bcc) + p(akiec)."""
     prediction_set: tuple[str, ...]
-    """Classes that together hold the truth with the model's stated coverage, likeliest first."""
+    """`predicted_class` and what else the stated coverage cannot rule out, likeliest first."""
     abstain_reason: AbstainReason | None
     """Why the answer should not be relied on; None if it may be."""
+
+
+def calibrated_probabilities(
+    logits: npt.NDArray[np.float32], rules: DecisionRules
+) -> npt.NDArray[np.float32]:
+    """Class probabilities at the frequencies of the training data.
+
+    Args:
+        logits: shape (batch, 7).
+        rules: of the model that made them.
+
+    Returns:
+        float32, shape (batch, 7), each row summing to 1.
+    """
+    return temperature_scale(logits + np.float32(rules.logit_shift), rules.temperature)
 
 
 def decide(logits: npt.NDArray[np.float32], rules: DecisionRules) -> list[Decision]:
@@ -37,21 +54,23 @@ def decide(logits: npt.NDArray[np.float32], rules: DecisionRules) -> list[Decisi
         logits: shape (batch, 7).
         rules: of the model that made them.
     """
-    probabilities = temperature_scale(logits, rules.temperature)
+    probabilities = calibrated_probabilities(logits, rules)
+    predicted = logits.argmax(axis=1).tolist()
     malignant = probabilities[:, MALIGNANT_COLUMNS].sum(axis=1).tolist()
     order = np.argsort(-probabilities, axis=1).tolist()
     decisions = []
-    for row, score, ranking in zip(probabilities.tolist(), malignant, order, strict=True):
-        # The likeliest class always belongs: an empty set would say less than nothing.
+    for row, best, score, ranking in zip(
+        probabilities.tolist(), predicted, malignant, order, strict=True
+    ):
         prediction_set = tuple(
             CLASSES[column]
             for column in ranking
-            if row[column] >= rules.prediction_set_threshold or column == ranking[0]
+            if row[column] >= rules.prediction_set_threshold or column == best
         )
         uncertain = len(prediction_set) > rules.max_prediction_set
         decisions.append(
             Decision(
-                predicted_class=CLASSES[ranking[0]],
+                predicted_class=CLASSES[best],
                 probabilities=tuple(row),
                 malignant_score=min(score, 1.0),
                 prediction_set=prediction_set,

@@ -57,7 +57,13 @@ class OperatingPoint(_Frozen):
 class DecisionRules(_Frozen):
     """How logits become an answer. Fitted on the validation split."""
 
-    temperature: float = Field(gt=0)
+    logit_shift: tuple[float, ...] = Field(
+        min_length=len(CLASSES),
+        max_length=len(CLASSES),
+        description="added to the logits before probabilities are made of them: training kept "
+        "the class frequencies out of the logits, probabilities have to hold them",
+    )
+    temperature: float = Field(gt=0, allow_inf_nan=False)
     malignant: OperatingPoint
     prediction_set_threshold: float = Field(ge=0, le=1)
     prediction_set_coverage: float = Field(gt=0, lt=1)

@@ -10,7 +10,9 @@ travels between processes.
 from __future__ import annotations
 
 import io
+import warnings
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +20,7 @@ import simplejpeg
 from PIL import Image, UnidentifiedImageError
 
 from models.errors import (
+    DermServeError,
     EmptyImage,
     ImageTooLarge,
     ImageTooSmall,
@@ -25,11 +28,13 @@ from models.errors import (
     UnsupportedImage,
 )
 
-IMAGE_SIZE = 224
+IMAGE_SIZE: Final = 224
 """Height and width in pixels of what the model sees."""
 
 SUPPORTED_FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF")
 
+# Of PNG, GIF and TIFF, which Pillow does not recognise where their header is cut off.
+_SIGNATURES = (b"\x89PNG\r\n", b"GIF8", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _ORIENTATION_TAG = 0x0112
 _UNDO_ORIENTATION = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -42,6 +47,12 @@ _UNDO_ORIENTATION = {
 }
 _EXIF_MARKER = b"Exif\x00\x00"
 _EXIF_SEARCH_BYTES = 64 * 1024
+_TILE_WIDTH_TAG, _TILE_LENGTH_TAG = 322, 323
+_START_OF_SCAN = 0xDA
+_BASELINE_MARKERS = (0xC0, 0xC1)
+# Of a JPEG's header: frame, tables, restart interval, comment and application segments.
+_HEADER_MARKERS = frozenset({*_BASELINE_MARKERS, 0xC4, 0xDB, 0xDD, 0xFE, *range(0xE0, 0xF0)})
+_MAX_PASSES = 50
 # Resizing in one of these modes and converting afterwards gives the same picture as the
 # other order and touches far fewer pixels.
 _RESIZABLE_MODES = frozenset({"L", "LA", "RGB", "RGBA", "CMYK"})
@@ -49,6 +60,8 @@ _WHITE = (255, 255, 255, 255)
 
 # Pillow's own bomb check warns at a size of its own choosing; ours is in `ImageLimits`.
 Image.MAX_IMAGE_PIXELS = None
+# Pillow warns of every damaged metadata tag, as many as a sender likes to put in.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 @dataclass(frozen=True)
@@ -69,6 +82,21 @@ class ImageLimits:
             raise ImageTooSmall(
                 f"The image has {width} x {height} pixels; each side needs at least "
                 f"{self.min_side}. Send the original image."
+            )
+
+    def check_tiles(self, width: int, height: int) -> None:
+        """Raise `ImageTooLarge` if one tile holds more than the largest image."""
+        if width * height > self.max_pixels:
+            raise ImageTooLarge(
+                f"The TIFF has tiles of {width} x {height} pixels. Save it again without tiles."
+            )
+
+    def check_passes(self, passes: int, width: int, height: int) -> None:
+        """Raise `ImageTooLarge` if decoding would walk over the pixels too many times."""
+        if passes * width * height > _MAX_PASSES * self.max_pixels:
+            raise ImageTooLarge(
+                f"The JPEG takes {passes} passes over its {width} x {height} pixels. "
+                "Save it again as a baseline JPEG."
             )
 
 
@@ -109,24 +137,41 @@ def _decode_jpeg(data: bytes, limits: ImageLimits) -> npt.NDArray[np.uint8]:
     except ValueError as error:
         raise _truncated(error) from error
     limits.check(width, height)
+    if not _has_one_scan(data):
+        limits.check_passes(data.count(bytes((0xFF, _START_OF_SCAN))), width, height)
     if colorspace in ("CMYK", "YCCK"):  # libjpeg-turbo does not convert these to RGB
         return _decode_with_pillow(data, limits)
     try:
-        pixels = simplejpeg.decode_jpeg(
-            data, "RGB", fastdct=True, min_height=IMAGE_SIZE, min_width=IMAGE_SIZE
-        )
+        pixels = simplejpeg.decode_jpeg(data, "RGB", min_height=IMAGE_SIZE, min_width=IMAGE_SIZE)
     except ValueError as error:
         raise _truncated(error) from error
-    image = _fit(Image.fromarray(pixels))
-    if data.find(_EXIF_MARKER, 0, _EXIF_SEARCH_BYTES) >= 0:
-        image = _orient(image, _orientation(data))
-    return np.array(image)
+    return np.array(_orient(_fit(Image.fromarray(pixels)), _jpeg_orientation(data)))
+
+
+def _has_one_scan(data: bytes) -> bool:
+    """Whether a JPEG is decoded in one pass: baseline, and its first scan has every component.
+
+    Counting scan markers takes a tenth as long as decoding; this takes a thousandth.
+    """
+    components, at = 0, 2
+    while data[at : at + 1] == b"\xff":
+        marker = data[at + 1]
+        if marker == _START_OF_SCAN:
+            return data[at + 4] == components
+        if marker not in _HEADER_MARKERS:
+            return False
+        if marker in _BASELINE_MARKERS:
+            components = data[at + 9]
+        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return False
 
 
 def _decode_with_pillow(data: bytes, limits: ImageLimits) -> npt.NDArray[np.uint8]:
     try:
         image = Image.open(io.BytesIO(data), formats=SUPPORTED_FORMATS)
     except UnidentifiedImageError as error:
+        if data.startswith(_SIGNATURES):
+            raise _truncated(error) from error
         raise UnsupportedImage(
             f"The bytes are no image in a supported format. Send one of "
             f"{', '.join(SUPPORTED_FORMATS)}."
@@ -134,22 +179,30 @@ def _decode_with_pillow(data: bytes, limits: ImageLimits) -> npt.NDArray[np.uint
     except Exception as error:  # a broken header can raise almost anything in Pillow
         raise _truncated(error) from error
     with image:
-        limits.check(*image.size)
         try:
-            orientation = image.getexif().get(_ORIENTATION_TAG, 1)
+            limits.check(*image.size)
+            limits.check_tiles(*_tile_size(image))
             image.draft("RGB", (IMAGE_SIZE, IMAGE_SIZE))
             image.load()
             rgb = _to_rgb(_fit(_to_resizable(image)))
-        except UnsupportedImage:
+            # After loading, because Pillow turns a TIFF itself and then removes the tag.
+            orientation = _orientation(image)
+        except DermServeError:
             raise
         except Exception as error:  # as above
             raise _truncated(error) from error
     return np.array(_orient(rgb, orientation))
 
 
+def _tile_size(image: Image.Image) -> tuple[int, int]:
+    """Width and height of a TIFF's tiles, which may be larger than the image; else 0."""
+    tags = getattr(image, "tag_v2", {})
+    return int(tags.get(_TILE_WIDTH_TAG, 0)), int(tags.get(_TILE_LENGTH_TAG, 0))
+
+
 def _to_resizable(image: Image.Image) -> Image.Image:
     """Convert to a mode in which pixels may be averaged: no palettes, no deep samples."""
-    if image.mode in _RESIZABLE_MODES:
+    if image.mode in _RESIZABLE_MODES and "transparency" not in image.info:
         return image
     if image.mode.startswith("I;16"):
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
@@ -157,9 +210,9 @@ def _to_resizable(image: Image.Image) -> Image.Image:
         raise UnsupportedImage(
             "The image has 32-bit samples, whose range is not defined. Save it with 8 or 16 bits."
         )
-    if image.mode == "1":
-        return image.convert("L")
-    return image.convert("RGBA" if image.has_transparency_data else "RGB")
+    if image.has_transparency_data:
+        return image.convert("RGBA")
+    return image.convert("L" if image.mode == "1" else "RGB")
 
 
 def _fit(image: Image.Image) -> Image.Image:
@@ -182,12 +235,22 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _orientation(data: bytes) -> int:
-    """The EXIF orientation of a JPEG (1 to 8); 1 where the tag is absent or unreadable."""
+def _orientation(image: Image.Image) -> int:
+    """The EXIF orientation (1 to 8); 1 where the tag is absent or unreadable."""
     try:
-        with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
-            return int(image.getexif().get(_ORIENTATION_TAG, 1))
+        return int(image.getexif().get(_ORIENTATION_TAG, 1))
     except Exception:  # damaged EXIF is no reason to refuse readable pixels
+        return 1
+
+
+def _jpeg_orientation(data: bytes) -> int:
+    """The EXIF orientation of a JPEG that was decoded without Pillow."""
+    if data.find(_EXIF_MARKER, 0, _EXIF_SEARCH_BYTES) < 0:
+        return 1
+    try:
+        with Image.open(io.BytesIO(data), formats=("JPEG", "MPO")) as image:
+            return _orientation(image)
+    except Exception:  # as above
         return 1
 
 

@@ -20,12 +20,13 @@ def prediction(
 ) -> dict[str, Any]:
     """The wire form of one image's answer; see `schemas.Prediction`."""
     decision, model = classification.decision, classification.model
+    probabilities = dict(zip(CLASSES, decision.probabilities, strict=True))
     diagnosis = _diagnosis(decision.predicted_class)
     return {
         "predicted_class": decision.predicted_class,
         "class_name": diagnosis["name"],
-        "confidence": max(decision.probabilities),
-        "probabilities": dict(zip(CLASSES, decision.probabilities, strict=True)),
+        "confidence": probabilities[decision.predicted_class],
+        "probabilities": probabilities,
         "inference_time": classification.forward_s,
         "diagnosis": diagnosis,
         "malignant_score": decision.malignant_score,

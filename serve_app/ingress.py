@@ -52,6 +52,8 @@ class Ingress:
             weigh=len,
             max_weight=settings.max_hop_bytes,
         )
+        logger.info("%s", settings)
+        logger.info("Data path: %s", describe_data_path())
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """Called by Serve once the replica is constructed."""

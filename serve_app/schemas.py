@@ -50,7 +50,10 @@ class Timings(_Exact):
 class Prediction(_Exact):
     """The answer for one image."""
 
-    predicted_class: str
+    predicted_class: str = Field(
+        description="the class the image speaks for most, all taken as equally frequent; a "
+        "common class may still be more probable"
+    )
     class_name: str
     confidence: float = Field(ge=0, le=1, description="calibrated probability of predicted_class")
     probabilities: dict[str, float] = Field(description="calibrated, by class code")

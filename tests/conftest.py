@@ -7,12 +7,17 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 
 from cluster.environment import ray_environment
 from cluster.server import LocalServer
-from data.synthetic import synthetic_jpeg, write_synthetic_ham10000
-from models.package import ModelPackage
+from data.ham10000 import Ham10000, load_ham10000
+from data.synthetic import synthetic_jpeg, synthetic_lesion, write_synthetic_ham10000
+from models.classes import CLASSES
+from models.package import BUNDLED_CHAMPION, ModelPackage
+from models.preprocessing import IMAGE_SIZE
 
 PROJECT = Path(__file__).parents[1]
 
@@ -96,3 +101,36 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def real_ham10000() -> Ham10000:
+    """All of HAM10000, where the developer has it; skips elsewhere."""
+    if not SHARED_HAM10000.is_dir():
+        pytest.skip("HAM10000 is not beside the project")
+    return load_ham10000(SHARED_HAM10000)
+
+
+@pytest.fixture(scope="session")
+def untrained_features(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A backbone of random weights, in the layout that `--weights` takes."""
+    from safetensors.torch import save_file
+
+    from models.architecture import LesionClassifier
+
+    path = tmp_path_factory.mktemp("weights") / "features.safetensors"
+    save_file(LesionClassifier().features.state_dict(), path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def lesions() -> npt.NDArray[np.uint8]:
+    """A synthetic lesion of each class at the model's input size, shape (7, 224, 224, 3)."""
+    pictures = [synthetic_lesion(code, 1, IMAGE_SIZE, IMAGE_SIZE) for code in CLASSES]
+    return np.stack(pictures)
+
+
+@pytest.fixture(scope="session")
+def champion() -> ModelPackage:
+    """The package that ships with the project; it tells images apart, which few epochs do not."""
+    return ModelPackage.load(BUNDLED_CHAMPION)

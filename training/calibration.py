@@ -29,14 +29,17 @@ def fit_temperature(logits: FloatArray, labels: npt.NDArray[np.int64]) -> float:
 
 
 def expected_calibration_error(
-    probabilities: FloatArray, labels: npt.NDArray[np.int64], bins: int = 15
+    confidence: FloatArray, correct: npt.NDArray[np.bool_], bins: int = 15
 ) -> float:
     """Mean gap between confidence and accuracy over equal-width confidence bins, 0..1.
 
+    Args:
+        confidence: probability given to the answer, shape (images,).
+        correct: whether the answer was right, shape (images,).
+        bins: >= 1.
+
     Source: Guo et al., "On Calibration of Modern Neural Networks", ICML 2017.
     """
-    confidence = probabilities.max(axis=1)
-    correct = probabilities.argmax(axis=1) == labels
     index = np.minimum((confidence * bins).astype(int), bins - 1)
     gaps = [
         abs(confidence[index == b].mean() - correct[index == b].mean()) * np.mean(index == b)
@@ -52,12 +55,12 @@ def threshold_at_sensitivity(
 
     Args:
         scores: shape (images,).
-        positive: shape (images,), True where the condition is present.
+        positive: shape (images,), True where the condition is present, at least once.
         sensitivity: in (0, 1].
     """
     ranked = np.sort(scores[positive])
     missed = math.floor((1 - sensitivity) * len(ranked) + 1e-9)
-    return float(ranked[missed])
+    return float(ranked[min(missed, len(ranked) - 1)])
 
 
 def conformal_threshold(
@@ -66,12 +69,19 @@ def conformal_threshold(
     """The least probability a class needs to enter the prediction set.
 
     Split conformal prediction with the score 1 - p(true class): on exchangeable images the
-    set holds the true class with at least the given probability.
+    set holds the true class with at least the given probability. 0 if there are too few
+    images to promise that.
+
+    Args:
+        probabilities: shape (images, classes), of held-out images.
+        labels: column indices, shape (images,).
+        coverage: in (0, 1).
 
     Source: Sadinle, Lei, Wasserman, "Least Ambiguous Set-Valued Classifiers With Bounded
     Error Levels", JASA 2019.
     """
     count = len(labels)
-    scores = np.sort(1 - probabilities[np.arange(count), labels])
+    # Ranked as they are: 1 - (1 - p) may round above p and shut the very image out.
+    likeliest_first = np.sort(probabilities[np.arange(count), labels])[::-1]
     rank = math.ceil((count + 1) * coverage)
-    return 0.0 if rank > count else float(1 - scores[rank - 1])
+    return 0.0 if rank > count else float(likeliest_first[rank - 1])

@@ -53,6 +53,10 @@ one forward pass each:
 |---|---|---|---|---|
 {rows}
 
+The predicted class is the one the image speaks for most, all seven taken as equally frequent;
+that is what balanced accuracy asks for. The probabilities beside it are calibrated at the
+class frequencies of HAM10000, so a common class may show a higher one.
+
 Malignant score (mel + bcc + akiec) at the threshold {point.threshold:.4f}, set for a
 sensitivity of {point.validation_sensitivity:.2f} on validation: test sensitivity
 {point.test_sensitivity:.3f}, specificity {point.test_specificity:.3f}.

@@ -57,8 +57,8 @@ def load_images(
 
     with ThreadPoolExecutor() as pool:
         readable = torch.tensor(list(pool.map(load, range(len(images)))), dtype=torch.bool)
-    labels = torch.tensor([CLASSES.index(image.diagnosis) for image in images])
-    sharp = torch.tensor([image.sharp for image in images])
+    labels = torch.tensor([CLASSES.index(image.diagnosis) for image in images], dtype=torch.int64)
+    sharp = torch.tensor([image.sharp for image in images], dtype=torch.bool)
     unreadable = tuple(
         image.image_id for image, ok in zip(images, readable.tolist(), strict=True) if not ok
     )

@@ -13,11 +13,14 @@ NEVUS = CLASSES.index("nv")
 
 
 def evaluate(
-    probabilities: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]
+    predicted: npt.NDArray[np.int64],
+    probabilities: npt.NDArray[np.float32],
+    labels: npt.NDArray[np.int64],
 ) -> dict[str, object]:
     """Measure predictions against labels.
 
     Args:
+        predicted: the decisions, columns of `CLASSES`, shape (images,).
         probabilities: shape (images, 7), rows summing to 1.
         labels: columns of `CLASSES`, shape (images,); every class present.
 
@@ -26,7 +29,6 @@ def evaluate(
         one-versus-rest AUC, recall, precision, expected calibration error, Brier score and
         counts; shares in 0..1.
     """
-    predicted = probabilities.argmax(axis=1)
     precision = precision_score(
         labels, predicted, labels=range(len(CLASSES)), average=None, zero_division=0.0
     )
@@ -46,7 +48,9 @@ def evaluate(
         "accuracy": float((predicted == labels).mean()),
         "accuracy_always_nv": float((labels == NEVUS).mean()),
         "macro_auc": float(np.mean([entry["auc"] for entry in by_class.values()])),
-        "expected_calibration_error": expected_calibration_error(probabilities, labels),
+        "expected_calibration_error": expected_calibration_error(
+            probabilities[np.arange(len(labels)), predicted], predicted == labels
+        ),
         "brier_score": float(((probabilities - one_hot) ** 2).sum(axis=1).mean()),
         "by_class": by_class,
     }

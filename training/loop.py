@@ -23,7 +23,7 @@ EVALUATION_BATCH = 64
 
 
 class TrainingDiverged(DermServeError):
-    """The loss became NaN or infinite."""
+    """The loss or the outputs became NaN or infinite."""
 
     code = "training_diverged"
 
@@ -69,7 +69,7 @@ def train(
     optimizer = torch.optim.AdamW(
         _parameter_groups(model, settings.weight_decay), lr=settings.learning_rate
     )
-    adjustment = _logit_adjustment(images, settings.logit_adjustment).to(device)
+    adjustment = logit_adjustment(images, settings.logit_adjustment).to(device)
     batches_per_epoch = max(1, len(images) // settings.batch_size)
     steps = batches_per_epoch * settings.epochs
     step = epoch = 0
@@ -110,14 +110,24 @@ def train(
 
 @torch.inference_mode()
 def predict_logits(model: LesionClassifier, images: ImageTensors) -> npt.NDArray[np.float32]:
-    """Logits of a split in float32, shape (images, 7), one 224 forward per image."""
+    """Logits of a split in float32, shape (images, 7), one 224 forward per image.
+
+    Raises:
+        TrainingDiverged: if the weights have grown so far that a logit is not finite.
+    """
     device = next(model.parameters()).device
     model.eval()
     parts = [
         model(batch.to(device).contiguous(memory_format=torch.channels_last)).float().cpu()
         for batch in torch.split(images.pixels, EVALUATION_BATCH)
     ]
-    return torch.cat(parts).numpy()
+    logits = torch.cat(parts)
+    if not logits.isfinite().all():
+        raise TrainingDiverged(
+            "The network's outputs are not finite. Lower learning_rate in the recipe and start "
+            "again."
+        )
+    return logits.numpy()
 
 
 def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
@@ -130,7 +140,7 @@ def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, o
     ]
 
 
-def _logit_adjustment(images: ImageTensors, strength: float) -> torch.Tensor:
+def logit_adjustment(images: ImageTensors, strength: float) -> torch.Tensor:
     """What is added to the logits while training, so that rare classes are not drowned.
 
     Source: Menon et al., "Long-tail learning via logit adjustment", ICLR 2021.

@@ -90,6 +90,12 @@ def test_what_is_out_of_range_is_refused(
         synthetic_lesion(diagnosis, seed, width, height)
 
 
+@pytest.mark.parametrize("quality", [0, 96])
+def test_a_quality_out_of_range_is_refused(quality: int) -> None:
+    with pytest.raises(InvalidConfiguration, match=f"1 to 95, not {quality}"):
+        synthetic_jpeg("nv", 0, 64, 48, quality)
+
+
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("synthetic") / "ham10000"

@@ -39,7 +39,7 @@ def test_predict_takes_a_form_and_a_raw_body(client: httpx.Client, jpeg: bytes) 
     answers = [schemas.Prediction.model_validate(r.json()) for r in (form, raw)]
     assert _same_answer(*answers)
     assert sum(answers[0].probabilities.values()) == pytest.approx(1, abs=1e-5)
-    assert answers[0].confidence == max(answers[0].probabilities.values())
+    assert answers[0].confidence == answers[0].probabilities[answers[0].predicted_class]
 
 
 def test_an_answer_names_the_model_and_the_time_of_each_stage(

@@ -1,0 +1,5 @@
+"""`python -m cluster`: the same as `dermserve`."""
+
+from cluster.cli import main
+
+main()

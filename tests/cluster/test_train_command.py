@@ -1,0 +1,121 @@
+"""`dermserve train`: help with an example, one sentence for a mistake, a package at the end."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from cluster.cli import app, main
+from models.package import ModelPackage
+
+RECIPE = """\
+batch_size: 16
+phases:
+  - {epochs: 2, image_size: 32}
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(RECIPE)
+    return path
+
+
+def _run_main(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str | Path
+) -> tuple[int, str]:
+    """Exit status and standard error, on one line, of `dermserve ARGUMENTS`."""
+    monkeypatch.setattr(sys, "argv", ["dermserve", *map(str, arguments)])
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # Typer replaces it
+    monkeypatch.setenv("COLUMNS", "1000")
+    with pytest.raises(SystemExit) as end:
+        main()
+    code = end.value.code
+    assert isinstance(code, int)
+    return code, capsys.readouterr().err
+
+
+def test_help_shows_an_example_and_every_option() -> None:
+    result = CliRunner().invoke(app, ["train", "--help"], env={"COLUMNS": "120"})
+    assert result.exit_code == 0
+    text = " ".join(result.output.split())
+    assert "Example: dermserve train --data ~/HAM10000 --output var/model-2 --version 2" in text
+    for option in ("--data", "--output", "--weights", "--version", "--config"):
+        assert option in text
+
+
+def test_a_missing_folder_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "models" / "new"
+    code, said = _run_main(
+        monkeypatch, capsys, "train", "--data", tmp_path / "none", "--output", output
+    )
+    assert code == 1
+    assert said.startswith(f"Error: {tmp_path / 'none' / 'HAM10000_metadata.csv'} does not exist.")
+    assert "Point --data at a folder that holds HAM10000" in said
+    assert len(said.splitlines()) == 1
+    assert not output.parent.exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [("batch_size: 0", "batch_size: Input should be greater"), ("phases: [", "no valid YAML")],
+)
+def test_a_broken_recipe_is_told_by_file_and_field(
+    tmp_path: Path,
+    recipe: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    text: str,
+    says: str,
+) -> None:
+    recipe.write_text(text)
+    code, said = _run_main(
+        monkeypatch, capsys, "train", "--data", tmp_path, "--config", recipe, "--output", tmp_path
+    )
+    assert code == 1
+    assert f"Error: {recipe}" in said
+    assert says in said
+    assert "Traceback" not in said
+
+
+def test_a_missing_option_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, said = _run_main(monkeypatch, capsys, "train")
+    assert code == 2
+    assert "--data" in said
+
+
+def test_a_run_writes_a_package_and_says_how_it_went(
+    synthetic_dataset: Path, untrained_features: Path, recipe: Path, tmp_path: Path
+) -> None:
+    # Rich would read the brackets as a style and leave them out.
+    output = tmp_path / "models [new]" / "2"
+    result = CliRunner().invoke(
+        app,
+        [
+            "train",
+            *("--data", str(synthetic_dataset)),
+            *("--weights", str(untrained_features)),
+            *("--config", str(recipe)),
+            *("--output", str(output)),
+            *("--version", "2"),
+        ],
+    )
+    assert result.exit_code == 0, result.output
+    manifest = ModelPackage.load(output).manifest
+    assert manifest.version == "2"
+    assert manifest.recipe["batch_size"] == 16
+    metrics = manifest.model_dump()["metrics"]["test"]
+    assert (
+        f"Model 2 is in {output}: test balanced accuracy {metrics['balanced_accuracy']:.3f}, "
+        f"macro AUC {metrics['macro_auc']:.3f}."
+    ) in result.output
+    assert "epoch  1: validation balanced accuracy" in result.output
+    assert "epoch  2: validation balanced accuracy" in result.output

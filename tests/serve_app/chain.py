@@ -1,0 +1,67 @@
+"""The chain behind the HTTP API in one process: real decoding, engine and decision, no Ray."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+from models.decision import decide
+from models.errors import DermServeError
+from models.package import ModelPackage
+from models.preprocessing import decode_image
+from serve_app import schemas
+from serve_app.answers import prediction
+from serve_app.classification import Classification, ServedModel
+from serve_app.datapath import describe_data_path
+from serve_app.engines import create_engine
+from serve_app.settings import ServeSettings
+
+
+class InProcessChain:
+    """A `serve_app.api.Service`; with `error` set it raises that instead of answering."""
+
+    def __init__(self, package: ModelPackage, settings: ServeSettings) -> None:
+        self._package = package
+        self._limits = settings.image_limits
+        self._engine = create_engine(package, "openvino")
+        self.error: Exception | None = None
+
+    async def predict(self, image: bytes, request_id: str) -> dict[str, Any]:
+        result = (await self.classify([image], request_id))[0]
+        if isinstance(result, DermServeError):
+            raise result
+        return result
+
+    async def classify(
+        self, images: list[bytes], request_id: str
+    ) -> list[dict[str, Any] | DermServeError]:
+        if self.error is not None:
+            raise self.error
+        return [await asyncio.to_thread(self._classify, image, request_id) for image in images]
+
+    def _classify(self, image: bytes, request_id: str) -> dict[str, Any] | DermServeError:
+        started = time.perf_counter()
+        try:
+            pixels = decode_image(image, self._limits)
+        except DermServeError as error:
+            return error
+        decoded = time.perf_counter()
+        logits = self._engine.forward([pixels])
+        answer = Classification(
+            decision=decide(logits, self._package.manifest.decision)[0],
+            model=ServedModel.of(self._package.manifest),
+            queue_s=0.0,
+            forward_s=time.perf_counter() - decoded,
+            preprocessing_s=decoded - started,
+        )
+        total_s = time.perf_counter() - started
+        return prediction(answer, request_id=request_id, total_s=total_s)
+
+    async def health(self) -> dict[str, Any]:
+        return schemas.Health(
+            status="not_ready" if self.error else "ok",
+            reason=str(self.error) if self.error else None,
+            uptime_s=1.0,
+            data_path=describe_data_path(),
+        ).model_dump()

@@ -1,0 +1,72 @@
+"""What the README tells people to type works as it stands there."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import ray
+
+from cluster.server import LocalServer
+from serve_app import schemas
+from tests.conftest import PROJECT
+
+README = (PROJECT / "README.md").read_text(encoding="utf-8")
+
+
+def _blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, jpeg: bytes) -> Path:
+    """Where the reader stands after `make serve`."""
+    (tmp_path / "var").mkdir()
+    (tmp_path / "var" / "sample.jpg").write_bytes(jpeg)
+    return tmp_path
+
+
+def test_the_curl_line_is_answered(server: LocalServer, folder: Path) -> None:
+    (line,) = [block for block in _blocks("sh") if block.startswith("curl")]
+    command = shlex.split(line.replace("http://127.0.0.1:8000", server.url))
+    result = subprocess.run([*command, "-s"], cwd=folder, capture_output=True, check=True)
+    schemas.Prediction.model_validate_json(result.stdout)
+
+
+def test_the_example_answer_is_one(server: LocalServer) -> None:
+    (example,) = _blocks("json")
+    schemas.Prediction.model_validate(json.loads(example))
+
+
+def test_the_python_example_runs(server: LocalServer, folder: Path) -> None:
+    (code,) = _blocks("python")
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=folder,
+        env={**os.environ, "RAY_ADDRESS": ray.get_runtime_context().gcs_address},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines()[-2:] == ["False", "True"]
+
+
+def test_every_file_it_names_exists() -> None:
+    named = re.findall(r"\]\((\S+?)\)|`([\w./]+/(?:[\w.-]+)?)`", README)
+    paths = {a or b for a, b in named if not (a or b).startswith(("/", "http", "var/"))}
+    assert paths
+    assert [path for path in sorted(paths) if not (PROJECT / path).exists()] == []
+
+
+def test_its_make_targets_exist() -> None:
+    makefile = (PROJECT / "Makefile").read_text()
+    targets = set(re.findall(r"make (\w+)", README)) - {"for"}
+    assert {"serve", "test"} <= targets
+    assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in targets)

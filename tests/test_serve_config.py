@@ -1,0 +1,68 @@
+"""`serve_config.yaml` is valid, complete and in step with the code."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import yaml
+from ray.serve.schema import ServeDeploySchema
+
+from models.errors import InvalidConfiguration
+from serve_app.app import build
+from serve_app.classifier import ClassifierConfig
+from serve_app.settings import ServeSettings
+from tests.conftest import PROJECT
+
+
+@pytest.fixture(scope="module")
+def document() -> Any:
+    return yaml.safe_load((PROJECT / "serve_config.yaml").read_text())
+
+
+def _deployments(document: Any) -> dict[str, Any]:
+    (application,) = document["applications"]
+    return {deployment["name"]: deployment for deployment in application["deployments"]}
+
+
+def test_serve_accepts_it(document: Any) -> None:
+    ServeDeploySchema.model_validate(document)
+
+
+def test_it_listens_on_loopback_and_bounds_every_request(document: Any) -> None:
+    assert document["http_options"]["host"] == "127.0.0.1"
+    assert document["http_options"]["request_timeout_s"] > 0
+
+
+def test_every_deployment_is_named_and_carries_its_autoscaling_block(document: Any) -> None:
+    deployments = _deployments(document)
+    assert list(deployments) == ["ingress", "preprocessor", "classifier"]
+    for deployment in deployments.values():
+        assert deployment["autoscaling_config"]["min_replicas"] >= 1
+        assert deployment["autoscaling_config"]["max_replicas"] >= 1
+        # These would replace what build() derives from the largest batch.
+        assert not {"max_ongoing_requests", "max_queued_requests"} & deployment.keys()
+
+
+def test_the_autoscaling_target_follows_from_the_largest_batch(document: Any) -> None:
+    settings = ServeSettings.model_validate(document["applications"][0]["args"])
+    target = _deployments(document)["ingress"]["autoscaling_config"]["target_ongoing_requests"]
+    assert target == settings.target_ongoing_requests
+
+
+def test_the_classifier_serves_the_registry_s_choice(document: Any) -> None:
+    config = ClassifierConfig.model_validate(_deployments(document)["classifier"]["user_config"])
+    assert config.model == "champion"
+
+
+@pytest.mark.parametrize(
+    ("args", "named"),
+    [
+        ({"max_batch_size": 0}, "max_batch_size"),
+        ({"engine": "tensorrt"}, "engine"),
+        ({"batch": 8}, "batch"),
+    ],
+)
+def test_a_wrong_argument_is_refused_by_name(args: dict[str, Any], named: str) -> None:
+    with pytest.raises(InvalidConfiguration, match=named):
+        build(args)
