@@ -34,7 +34,7 @@ train: $(READY)  ## Train a model: make train DATA=folder/with/HAM10000
 	$(BIN)/dermserve train --data $(DATA) $(if $(WEIGHTS),--weights $(WEIGHTS))
 
 bench: $(READY)  ## Measure throughput and latency beside the bare limit
-	$(BIN)/python -m benchmarks.load
+	$(BIN)/dermserve bench $(if $(IMAGES),--images $(IMAGES))
 
 clean:  ## Remove the environment and what was written at run time
 	rm -rf $(VENV) var

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.load`: a running server under load, beside the machine's bare limit."""
+"""`dermserve bench`: a running server under load, beside the machine's bare limit."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from rich.table import Table
 
 from benchmarks.bare_limit import bare_limit
 from benchmarks.images import image_files
-from benchmarks.wrk import LoadResult, run_wrk
+from benchmarks.wrk import LoadFailed, LoadResult, run_wrk
 
 
-def main(
+def bench(
     url: Annotated[str, typer.Option(help="The server.")] = "http://127.0.0.1:8000",
     images: Annotated[
         Path | None, typer.Option(help="Folder of .jpg files; synthetic ones if not given.")
@@ -29,9 +29,15 @@ def main(
     rounds: Annotated[int, typer.Option(help="Medians are taken over these.")] = 3,
     output: Annotated[Path | None, typer.Option(help="Write every single result as JSON.")] = None,
 ) -> None:
-    """Measure the bare limit and each concurrency in turn, round by round; print medians."""
+    """Load a running server, beside what the same machine does without one.
+
+    Each round measures the bare limit (decode and forward in a loop, one process a core) and
+    then each number of connections; the table shows medians.
+
+    Example: dermserve bench --images ~/HAM10000/samples --concurrency 1,64
+    """
     console = Console()
-    httpx.get(f"{url}/health/ready", timeout=10).raise_for_status()
+    _require_ready(url)
     limits: list[float] = []
     results: dict[int, list[LoadResult]] = {int(c): [] for c in concurrency.split(",")}
     with tempfile.TemporaryDirectory() as scratch:
@@ -55,6 +61,15 @@ def main(
         output.write_text(json.dumps(document, indent=2) + "\n")
 
 
+def _require_ready(url: str) -> None:
+    try:
+        response = httpx.get(f"{url}/health/ready", timeout=10)
+    except httpx.HTTPError as error:
+        raise LoadFailed(f"No server answers at {url}. Start one with make serve.") from error
+    if response.status_code != 200:
+        raise LoadFailed(f"The server at {url} is not ready: {response.text}")
+
+
 def _table(results: dict[int, list[LoadResult]], limit: float) -> Table:
     table = Table("connections", "requests/s", "of the limit", "p50 ms", "p99 ms", "failed")
 
@@ -69,7 +84,3 @@ def _table(results: dict[int, list[LoadResult]], limit: float) -> Table:
             str(sum(run.failed for run in runs)),
         )
     return table
-
-
-if __name__ == "__main__":
-    typer.run(main)

@@ -16,10 +16,10 @@ from models.errors import DermServeError
 _SCRIPT = Path(__file__).with_name("post_images.lua")
 
 
-class LoadToolMissing(DermServeError):
-    """wrk is not installed, or it failed."""
+class LoadFailed(DermServeError):
+    """A load could not be put on the server."""
 
-    code = "load_tool_missing"
+    code = "load_failed"
 
 
 class LoadResult(BaseModel):
@@ -47,11 +47,11 @@ def run_wrk(url: str, files: Sequence[Path], *, concurrency: int, seconds: int) 
     """Post images in a closed loop: each connection sends its next when it has its answer.
 
     Raises:
-        LoadToolMissing: if wrk is not installed or cannot reach the server.
+        LoadFailed: if wrk is not installed or it cannot reach the server.
     """
     wrk = shutil.which("wrk")
     if wrk is None:
-        raise LoadToolMissing("wrk is not installed. On Debian and Ubuntu: apt-get install wrk")
+        raise LoadFailed("wrk is not installed. On Debian and Ubuntu: apt-get install wrk")
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as listing:
         listing.write("\n".join(str(path.resolve()) for path in files))
         listing.flush()
@@ -70,4 +70,4 @@ def run_wrk(url: str, files: Sequence[Path], *, concurrency: int, seconds: int) 
             return LoadResult.model_validate_json(
                 line.removeprefix("RESULT ").replace("{", f'{{"concurrency": {concurrency}, ', 1)
             )
-    raise LoadToolMissing(f"wrk failed: {output.stdout}{output.stderr}")
+    raise LoadFailed(f"wrk failed: {output.stdout}{output.stderr}")

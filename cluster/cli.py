@@ -7,6 +7,7 @@ import sys
 import typer
 from rich.console import Console
 
+from benchmarks.load import bench
 from cluster.train_command import train
 from cluster.up_command import up
 from models.errors import DermServeError
@@ -19,6 +20,7 @@ app = typer.Typer(
 )
 app.command()(up)
 app.command()(train)
+app.command()(bench)
 
 
 def main() -> None:

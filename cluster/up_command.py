@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import signal
-import threading
 import time
 from pathlib import Path
 from typing import Annotated
@@ -33,7 +32,7 @@ def up(
     Example: dermserve up --port 8080
     """
     console = Console()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    _interrupt_once()
     started = time.monotonic()
     if (problem := haproxy_problem()) is not None:
         console.print(f"[yellow]Requests go through Ray's Python proxy, not HAProxy. {problem}")
@@ -48,9 +47,21 @@ def up(
         status.stop()
         console.print(_greeting(server, time.monotonic() - started), highlight=False)
         with contextlib.suppress(KeyboardInterrupt):
-            threading.Event().wait()
+            signal.pause()
         console.print("Stopping: finishing accepted requests ...")
     console.print("Stopped.")
+
+
+def _interrupt_once() -> None:
+    """The first Ctrl-C or SIGTERM raises KeyboardInterrupt; later ones let it stop in peace."""
+
+    def interrupt(number: int, frame: object) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, interrupt)
+    signal.signal(signal.SIGTERM, interrupt)
 
 
 def _greeting(server: LocalServer, seconds: float) -> str:

@@ -44,7 +44,7 @@ def calibrated_probabilities(
     Returns:
         float32, shape (batch, 7), each row summing to 1.
     """
-    return temperature_scale(logits + np.float32(rules.logit_shift), rules.temperature)
+    return temperature_scale(logits + np.asarray(rules.logit_shift, np.float32), rules.temperature)
 
 
 def decide(logits: npt.NDArray[np.float32], rules: DecisionRules) -> list[Decision]:

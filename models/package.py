@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from models.classes import CLASSES
 from models.errors import InvalidPackage
@@ -57,13 +57,13 @@ class OperatingPoint(_Frozen):
 class DecisionRules(_Frozen):
     """How logits become an answer. Fitted on the validation split."""
 
-    logit_shift: tuple[float, ...] = Field(
+    logit_shift: tuple[FiniteFloat, ...] = Field(
         min_length=len(CLASSES),
         max_length=len(CLASSES),
         description="added to the logits before probabilities are made of them: training kept "
         "the class frequencies out of the logits, probabilities have to hold them",
     )
-    temperature: float = Field(gt=0, allow_inf_nan=False)
+    temperature: FiniteFloat = Field(gt=0)
     malignant: OperatingPoint
     prediction_set_threshold: float = Field(ge=0, le=1)
     prediction_set_coverage: float = Field(gt=0, lt=1)

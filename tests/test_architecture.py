@@ -15,7 +15,7 @@ MAY_IMPORT = {
     "data": {"models", "configs"},
     "serve_app": {"models", "data", "configs"},
     "training": {"models", "data", "configs"},
-    "cluster": {"models", "data", "configs", "training", "serve_app"},
+    "cluster": {"models", "data", "configs", "training", "serve_app", "benchmarks"},
     "benchmarks": {"models", "data", "configs", "serve_app"},
 }
 MAX_LINES = 320

@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 
 from models.calibration import temperature_scale
 from models.classes import CLASSES
-from models.decision import decide
+from models.decision import calibrated_probabilities, decide
 from models.package import DecisionRules, OperatingPoint
 
 LOGITS = arrays(
@@ -22,9 +22,13 @@ LOGITS = arrays(
 
 
 def _rules(
-    temperature: float = 1.0, threshold: float = 0.1, max_prediction_set: int = 3
+    temperature: float = 1.0,
+    threshold: float = 0.1,
+    max_prediction_set: int = 3,
+    logit_shift: tuple[float, ...] = (0.0,) * len(CLASSES),
 ) -> DecisionRules:
     return DecisionRules(
+        logit_shift=logit_shift,
         temperature=temperature,
         malignant=OperatingPoint(
             threshold=0.2,
@@ -43,6 +47,7 @@ RULES = st.builds(
     temperature=st.floats(0.05, 20),
     threshold=st.floats(0, 1),
     max_prediction_set=st.integers(1, 7),
+    logit_shift=st.tuples(*[st.floats(-10, 10)] * len(CLASSES)),
 )
 
 
@@ -53,23 +58,23 @@ def _logits(**probabilities: float) -> npt.NDArray[np.float32]:
 
 
 @given(LOGITS, RULES)
-def test_every_answer_agrees_with_its_probabilities(
+def test_every_answer_agrees_with_its_logits(
     logits: npt.NDArray[np.float32], rules: DecisionRules
 ) -> None:
     decisions = decide(logits, rules)
     assert len(decisions) == len(logits)
     for row, decision in zip(logits, decisions, strict=True):
-        by_class = dict(zip(CLASSES, decision.probabilities, strict=True))
+        # As the image alone says it, before class frequencies come in.
+        assert row[CLASSES.index(decision.predicted_class)] == row.max()
         assert sum(decision.probabilities) == pytest.approx(1, abs=1e-5)
-        assert by_class[decision.predicted_class] == max(decision.probabilities)
-        assert row[CLASSES.index(decision.predicted_class)] == pytest.approx(row.max(), abs=1e-4)
+        by_class = dict(zip(CLASSES, decision.probabilities, strict=True))
         malignant = by_class["mel"] + by_class["bcc"] + by_class["akiec"]
         assert decision.malignant_score == pytest.approx(malignant, abs=1e-6)
         assert 0 <= decision.malignant_score <= 1
 
 
 @given(LOGITS, RULES)
-def test_the_prediction_set_holds_the_likeliest_and_all_above_the_threshold(
+def test_the_prediction_set_holds_the_prediction_and_all_above_the_threshold(
     logits: npt.NDArray[np.float32], rules: DecisionRules
 ) -> None:
     for decision in decide(logits, rules):
@@ -77,7 +82,6 @@ def test_the_prediction_set_holds_the_likeliest_and_all_above_the_threshold(
         members = decision.prediction_set
         above = {code for code, p in by_class.items() if p >= rules.prediction_set_threshold}
         assert set(members) == above | {decision.predicted_class}
-        assert members[0] == decision.predicted_class
         assert len(members) == len(set(members))
         likelihoods = [by_class[code] for code in members]
         assert likelihoods == sorted(likelihoods, reverse=True)
@@ -92,11 +96,23 @@ def test_the_model_abstains_where_the_set_is_too_large(
         assert decision.abstain_reason == ("too_uncertain" if too_large else None)
 
 
-def test_the_temperature_is_applied() -> None:
+def test_the_probabilities_are_shifted_and_then_scaled() -> None:
     logits = _logits(mel=0.7)
-    assert decide(logits, _rules(temperature=2.0))[0].probabilities == pytest.approx(
-        temperature_scale(logits, 2.0)[0].tolist()
-    )
+    shift = (0.0, 1.0, -1.0, 0.5, 2.0, 3.0, -2.0)
+    expected = temperature_scale(logits + np.array(shift, np.float32), 2.0)
+    rules = _rules(temperature=2.0, logit_shift=shift)
+    assert np.array_equal(calibrated_probabilities(logits, rules), expected)
+    assert decide(logits, rules)[0].probabilities == tuple(expected[0].tolist())
+
+
+def test_a_common_class_may_be_likelier_than_the_one_the_image_speaks_for() -> None:
+    common = tuple(3.0 if code == "nv" else 0.0 for code in CLASSES)
+    decision = decide(_logits(mel=0.5, nv=0.4), _rules(logit_shift=common, threshold=0.2))[0]
+    assert decision.predicted_class == "mel"
+    assert decision.probabilities[CLASSES.index("nv")] == max(decision.probabilities)
+    # The prediction belongs to its set although its probability is below the threshold.
+    assert decision.probabilities[CLASSES.index("mel")] < 0.2
+    assert decision.prediction_set == ("nv", "mel")
 
 
 def test_an_example_by_hand() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -144,7 +145,11 @@ CHANGES: dict[str, Callable[[dict[str, Any]], object]] = {
     "input.dtype": lambda manifest: manifest["input"].update(dtype="float32"),
     "version": lambda manifest: manifest.update(version="../../etc"),
     "decision.temperature": lambda manifest: manifest["decision"].update(temperature=0),
-    "temperature": lambda manifest: manifest["decision"].update(temperature=float("inf")),
+    "temperature": lambda manifest: manifest["decision"].update(temperature=math.inf),
+    "logit_shift": lambda manifest: manifest["decision"].update(logit_shift=[0.0] * 6),
+    "decision.logit_shift": lambda manifest: manifest["decision"].update(
+        logit_shift=[math.nan] * 7
+    ),
     "threshold": lambda manifest: manifest["decision"]["malignant"].update(threshold=1.5),
     "max_prediction_set": lambda manifest: manifest["decision"].update(max_prediction_set=0),
     "split": lambda manifest: manifest.pop("split"),

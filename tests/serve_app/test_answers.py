@@ -67,6 +67,12 @@ def test_a_prediction_has_every_field_of_the_schema_and_no_other(code: str) -> N
     assert answer.confidence == answer.probabilities[code] == 0.7
 
 
+def test_confidence_is_the_probability_of_what_was_predicted() -> None:
+    probabilities = tuple(0.6 if code == "nv" else 0.4 / 6 for code in CLASSES)
+    sent = _sent(_classification("mel", probabilities=probabilities))
+    assert sent["confidence"] == sent["probabilities"]["mel"] < sent["probabilities"]["nv"]
+
+
 def test_it_says_who_answered_when_and_what_it_is_for() -> None:
     answer = schemas.Prediction.model_validate(_sent(_classification()))
     assert (answer.model_version, answer.dataset_hash) == ("v7", "abc")

@@ -52,38 +52,40 @@ def test_the_temperature_has_bounds() -> None:
     assert fit_temperature(logits, always_wrong) == pytest.approx(20, rel=0.01)
 
 
+def _calibration_error(probabilities: Probabilities, labels: Labels) -> float:
+    """Of the likeliest class."""
+    correct = probabilities.argmax(axis=1) == labels
+    return expected_calibration_error(probabilities.max(axis=1), correct)
+
+
 def test_honest_predictions_have_no_calibration_error() -> None:
     _, probabilities, labels = _honest(50_000, seed=2)
-    assert expected_calibration_error(probabilities, labels) < 0.01
+    assert _calibration_error(probabilities, labels) < 0.01
 
 
 def test_overconfident_predictions_have_one_and_the_temperature_repairs_it() -> None:
     logits, _, labels = _honest(50_000, seed=3)
     loud = 3 * logits
-    before = expected_calibration_error(temperature_scale(loud, 1.0), labels)
-    after = expected_calibration_error(
-        temperature_scale(loud, fit_temperature(loud, labels)), labels
-    )
-    assert before > 0.1
-    assert after < 0.01
+    repaired = temperature_scale(loud, fit_temperature(loud, labels))
+    assert _calibration_error(temperature_scale(loud, 1.0), labels) > 0.1
+    assert _calibration_error(repaired, labels) < 0.01
 
 
 def test_the_calibration_error_is_the_gap_weighted_by_bins() -> None:
-    # Bin 0.9: confidence 0.9, half right. Bin 0.6: confidence 0.6, all right.
-    probabilities = np.array([[0.9, 0.1]] * 2 + [[0.4, 0.6]] * 3, np.float32)
-    labels = np.array([0, 1, 1, 1, 1])
-    expected = (2 * 0.4 + 3 * 0.4) / 5
-    assert expected_calibration_error(probabilities, labels) == pytest.approx(expected)
-    certain = np.eye(2, dtype=np.float32)
-    assert expected_calibration_error(certain, np.array([0, 1])) == 0
-    assert expected_calibration_error(certain, np.array([1, 0])) == 1
+    # At 0.9 half are right, at 0.6 all, at 0.1 none.
+    confidence = np.array([0.9] * 2 + [0.6] * 3 + [0.1], np.float32)
+    correct = np.array([True, False, True, True, True, False])
+    expected = (2 * 0.4 + 3 * 0.4 + 0.1) / 6
+    assert expected_calibration_error(confidence, correct) == pytest.approx(expected)
+    certain = np.array([0.0, 1.0], np.float32)
+    assert expected_calibration_error(certain, np.array([False, True])) == 0
+    assert expected_calibration_error(certain, np.array([True, False])) == 1
 
 
 def test_opposite_errors_in_one_bin_cancel_and_in_two_do_not() -> None:
-    probabilities = np.array([[0.8, 0.2], [0.6, 0.4]], np.float32)
-    labels = np.array([0, 1])
-    assert expected_calibration_error(probabilities, labels, bins=1) == pytest.approx(0.2)
-    assert expected_calibration_error(probabilities, labels, bins=10) == pytest.approx(0.4)
+    confidence, correct = np.array([0.8, 0.6], np.float32), np.array([True, False])
+    assert expected_calibration_error(confidence, correct, bins=1) == pytest.approx(0.2)
+    assert expected_calibration_error(confidence, correct, bins=10) == pytest.approx(0.4)
 
 
 @pytest.mark.parametrize(
@@ -99,7 +101,7 @@ def test_opposite_errors_in_one_bin_cancel_and_in_two_do_not() -> None:
         ([0.5, 0.5, 0.5, 0.9], 0.5, 0.5),  # tied: any higher threshold finds only one
         ([0.1, 0.5, 0.5, 0.5], 0.75, 0.5),
         ([0.0, 1.0], 1.0, 0.0),
-        ([n / 100 for n in range(1, 21)], 0.95, 0.02),  # 0.05 * 20 is just above 1 in floats
+        ([n / 100 for n in range(1, 11)], 0.9, 0.02),  # in floats, (1 - 0.9) * 10 is below 1
     ],
 )
 def test_the_threshold_is_exact(
@@ -146,10 +148,11 @@ def test_prediction_sets_hold_the_truth_as_often_as_promised(coverage: float) ->
 )
 def test_the_conformal_threshold_is_a_rank(count: int, coverage: float, rank: int) -> None:
     rng = np.random.default_rng(0)
-    truth = rng.random(count, np.float32)
-    probabilities = np.stack([truth, 1 - truth], axis=1)
-    threshold = conformal_threshold(probabilities, np.zeros(count, np.int64), coverage)
-    assert int((truth >= threshold).sum()) == rank
+    for _ in range(20):  # of random numbers, half would be lost to rounding in 1 - (1 - p)
+        truth = rng.random(count, np.float32)
+        probabilities = np.stack([truth, 1 - truth], axis=1)
+        threshold = conformal_threshold(probabilities, np.zeros(count, np.int64), coverage)
+        assert int((truth >= threshold).sum()) == rank
 
 
 def test_too_few_images_for_a_coverage_let_every_class_in() -> None:

@@ -15,23 +15,26 @@ from training.evaluation import evaluate, sensitivity_specificity
 NV = CLASSES.index("nv")
 
 
+Predictions = tuple[npt.NDArray[np.int64], npt.NDArray[np.float32], npt.NDArray[np.int64]]
+"""Decisions, probabilities and labels."""
+
+
 @pytest.fixture(scope="module")
-def predictions() -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-    """A fair classifier on 400 unbalanced images."""
+def predictions() -> Predictions:
+    """A fair classifier on 400 unbalanced images, which decides against some likeliest class."""
     rng = np.random.default_rng(0)
-    frequencies = [0.05, 0.08, 0.12, 0.04, 0.13, 0.53, 0.05]
+    frequencies = np.array([0.05, 0.08, 0.12, 0.04, 0.13, 0.53, 0.05])
     labels = rng.choice(len(CLASSES), 400, p=frequencies)
     logits = rng.normal(0, 1, (400, len(CLASSES))) + 1.5 * np.eye(len(CLASSES))[labels]
-    exponents = np.exp(logits)
-    return (exponents / exponents.sum(axis=1, keepdims=True)).astype(np.float32), labels
+    exponents = frequencies * np.exp(logits)
+    probabilities = (exponents / exponents.sum(axis=1, keepdims=True)).astype(np.float32)
+    return logits.argmax(axis=1), probabilities, labels
 
 
-def test_the_measures_are_scikit_learns(
-    predictions: tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]],
-) -> None:
-    probabilities, labels = predictions
-    predicted = probabilities.argmax(axis=1)
-    result: Any = evaluate(probabilities, labels)
+def test_the_measures_are_scikit_learns(predictions: Predictions) -> None:
+    predicted, probabilities, labels = predictions
+    assert (predicted != probabilities.argmax(axis=1)).any()
+    result: Any = evaluate(predicted, probabilities, labels)
 
     assert result["images"] == 400
     assert result["accuracy"] == pytest.approx(metrics.accuracy_score(labels, predicted))
@@ -56,7 +59,7 @@ def test_the_measures_by_hand() -> None:
     # One image of each class; all are called nv with 0.4, the other classes share 0.6.
     probabilities = np.full((7, 7), 0.1, np.float32)
     probabilities[:, NV] = 0.4
-    result: Any = evaluate(probabilities, np.arange(7))
+    result: Any = evaluate(np.full(7, NV), probabilities, np.arange(7))
     assert result["accuracy"] == pytest.approx(1 / 7)
     assert result["balanced_accuracy"] == pytest.approx(1 / 7)
     assert result["macro_auc"] == pytest.approx(0.5)
@@ -73,9 +76,17 @@ def test_the_measures_by_hand() -> None:
     )
 
 
+def test_calibration_is_that_of_the_decision_and_not_of_the_likeliest_class() -> None:
+    # nv is likelier with 0.4, but mel is decided, with 0.1 and right once in seven.
+    probabilities = np.full((7, 7), 0.1, np.float32)
+    probabilities[:, NV] = 0.4
+    result: Any = evaluate(np.full(7, CLASSES.index("mel")), probabilities, np.arange(7))
+    assert result["expected_calibration_error"] == pytest.approx(1 / 7 - 0.1)
+
+
 def test_perfection() -> None:
     labels = np.tile(np.arange(7), 3)
-    result: Any = evaluate(np.eye(7, dtype=np.float32)[labels], labels)
+    result: Any = evaluate(labels, np.eye(7, dtype=np.float32)[labels], labels)
     shares = ("accuracy", "balanced_accuracy", "macro_auc")
     assert [result[name] for name in shares] == [1, 1, 1]
     assert result["brier_score"] == result["expected_calibration_error"] == 0

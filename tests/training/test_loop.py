@@ -15,10 +15,10 @@ from training.dataset import ImageTensors
 from training.loop import (
     Step,
     TrainingDiverged,
-    _logit_adjustment,
     _parameter_groups,
     _set_learning_rate,
     _update_average,
+    logit_adjustment,
     predict_logits,
     train,
 )
@@ -211,11 +211,11 @@ def test_rare_classes_get_a_head_start_by_the_logarithm_of_their_share() -> None
     labels = torch.tensor([5, 5, 5, 5, 5, 5, 4, 4])
     pixels = torch.zeros(8, 3, SIDE, SIDE, dtype=torch.uint8)
     images = ImageTensors(pixels, labels, torch.full((8,), True), unreadable=())
-    adjustment = _logit_adjustment(images, 2.0)
+    adjustment = logit_adjustment(images, 2.0)
     assert adjustment[5] == pytest.approx(2 * math.log(6 / 8))
     assert adjustment[4] == pytest.approx(2 * math.log(2 / 8))
     assert adjustment[0] == pytest.approx(2 * math.log(1 / 8))  # absent counts as one image
-    assert _logit_adjustment(images, 0.0).abs().max() == 0
+    assert logit_adjustment(images, 0.0).abs().max() == 0
 
 
 def test_prediction_keeps_order_over_batches_and_uses_no_dropout(images: ImageTensors) -> None:

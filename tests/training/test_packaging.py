@@ -13,8 +13,9 @@ import pytest
 from safetensors.numpy import load_file
 
 from models.architecture import LesionClassifier
+from models.calibration import temperature_scale
 from models.classes import CLASSES, MALIGNANT_COLUMNS
-from models.decision import decide
+from models.decision import calibrated_probabilities, decide
 from models.errors import InvalidConfiguration
 from models.export import export_openvino
 from models.package import (
@@ -31,13 +32,21 @@ from training.card import model_card
 from training.draft import PackageNotWritten
 from training.packaging import Labels, Logits, check_target, fit_decision_rules, write_package
 
+FREQUENCIES = np.array([0.05, 0.08, 0.12, 0.04, 0.13, 0.53, 0.05])
+SHIFT = np.log(FREQUENCIES).astype(np.float32)
+NO_SHIFT = np.zeros(len(CLASSES), np.float32)
 
-def _predictions(seed: int, count: int = 700) -> tuple[Logits, Labels]:
-    """Overconfident logits of a fair classifier, every class equally often."""
+
+def _predictions(seed: int, loudness: float = 1.0, count: int = 7_000) -> tuple[Logits, Labels]:
+    """What each image says for each class, and labels at HAM10000's frequencies.
+
+    The logits, 1.5 times a normal around 1.5 for the true class and 0 for the others, are the
+    exact logarithms of the likelihoods; `loudness` makes them overconfident.
+    """
     rng = np.random.default_rng(seed)
-    labels = np.arange(count) % len(CLASSES)
-    logits = 4 * (rng.normal(0, 1, (count, len(CLASSES))) + 1.2 * np.eye(len(CLASSES))[labels])
-    return logits.astype(np.float32), labels
+    labels = rng.choice(len(CLASSES), count, p=FREQUENCIES)
+    evidence = rng.normal(0, 1, (count, len(CLASSES))) + 1.5 * np.eye(len(CLASSES))[labels]
+    return (loudness * 1.5 * evidence).astype(np.float32), labels
 
 
 def _write(folder: Path, version: str = "2") -> ModelPackage:
@@ -49,6 +58,7 @@ def _write(folder: Path, version: str = "2") -> ModelPackage:
         version=version,
         validation=_predictions(1),
         test=_predictions(2),
+        logit_shift=SHIFT,
         split=SplitRecord(seed=7, train=counts, validation=counts, test=counts),
         dataset_hash="0" * 64,
         recipe={"seed": 7},
@@ -77,9 +87,10 @@ def _small_disk(size_bytes: int) -> Iterator[None]:
 
 
 def test_the_rules_are_fitted_on_validation_and_reported_on_test() -> None:
-    validation, test = _predictions(1, 7_000), _predictions(2, 7_000)
-    rules = fit_decision_rules(validation, test)
-    assert rules.temperature > 1.5  # the predictions are overconfident
+    validation, test = _predictions(1, loudness=2), _predictions(2, loudness=2)
+    rules = fit_decision_rules(validation, test, SHIFT)
+    assert rules.logit_shift == tuple(SHIFT.tolist())
+    assert rules.temperature > 1.2  # the predictions are overconfident
     for (logits, labels), sensitivity in (
         (validation, 0.95),
         (test, rules.malignant.test_sensitivity),
@@ -94,18 +105,37 @@ def test_the_rules_are_fitted_on_validation_and_reported_on_test() -> None:
         assert np.mean(held) == pytest.approx(rules.prediction_set_coverage, abs=0.02)
     assert (~flagged[~malignant]).mean() == pytest.approx(rules.malignant.test_specificity)
     assert rules.malignant.test_sensitivity == pytest.approx(0.95, abs=0.02)
-    assert fit_decision_rules(validation, _predictions(3)).temperature == rules.temperature
+    assert fit_decision_rules(validation, _predictions(3), SHIFT).temperature == rules.temperature
+
+
+def test_the_shift_puts_the_class_frequencies_into_the_probabilities() -> None:
+    logits, labels = _predictions(1, count=40_000)
+
+    def mean_probabilities(shift: Logits) -> Logits:
+        rules = fit_decision_rules((logits, labels), (logits, labels), shift)
+        return calibrated_probabilities(logits, rules).mean(axis=0)
+
+    assert fit_decision_rules((logits, labels), (logits, labels), SHIFT).temperature == (
+        pytest.approx(1, rel=0.03)
+    )
+    assert mean_probabilities(SHIFT) == pytest.approx(FREQUENCIES, rel=0.1)
+    assert mean_probabilities(NO_SHIFT) != pytest.approx(FREQUENCIES, rel=0.1)
 
 
 def test_malignant_scores_that_round_above_one_keep_the_threshold_a_probability() -> None:
-    # These three probabilities add up to 1.0000001 in float32.
-    row = [26.75409, 27.267733, -0.544259, -0.31630015, 30.41163, 1.0425134, -0.12853466]
-    logits = np.array([row] * 4 + [[0, 0, 0, 0, 0, 30, 0]] * 3, np.float32)
-    labels = np.array([4, 4, 4, 1, 5, 5, 5])
-    rules = fit_decision_rules((logits, labels), (logits, labels))
-    assert rules.malignant.threshold <= 1
-    assert rules.malignant.test_sensitivity == 1
-    assert decide(logits[:1], rules)[0].malignant_score >= rules.malignant.threshold
+    labels = np.array([4, 4, 0, 1, 5, 5, 5])
+    raw_scores = []
+    for akiec, bcc, mel in ((0.6, 0.8, 1.7), (1.3, 1.5, 2.0), (1.9, 2.3, 3.1), (0.5, 1.5, 2.0)):
+        malignant = [akiec, bcc, -40, -40, mel, -40, -40]
+        benign = [-40, -40, -40, -40, -40, 40, -40]
+        logits = np.array([malignant] * 4 + [benign] * 3, np.float32)
+        rules = fit_decision_rules((logits, labels), (logits, labels), NO_SHIFT)
+        assert rules.malignant.threshold <= 1
+        assert rules.malignant.test_sensitivity == rules.malignant.test_specificity == 1
+        assert decide(logits[:1], rules)[0].malignant_score >= rules.malignant.threshold
+        probabilities = temperature_scale(logits, rules.temperature)
+        raw_scores += probabilities[:, MALIGNANT_COLUMNS].sum(axis=1).tolist()
+    assert max(raw_scores) > 1  # else this test has lost its cases
 
 
 def test_a_package_replaces_another_and_is_readable_by_all(old: Path) -> None:

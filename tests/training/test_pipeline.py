@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from data.ham10000 import LesionImage, load_ham10000
+from configs import FOLDER, read_config
+from data.ham10000 import Ham10000, LesionImage, load_ham10000
 from data.splits import SPLITS, Split, split_by_lesion
 from models.architecture import load_classifier
-from models.calibration import temperature_scale
 from models.classes import CLASSES, MALIGNANT_COLUMNS
+from models.decision import calibrated_probabilities
 from models.errors import DermServeError, InvalidConfiguration, InvalidDataset, InvalidPackage
-from models.package import WEIGHTS_FILE, ModelPackage
+from models.package import BUNDLED_CHAMPION, WEIGHTS_FILE, ModelPackage
 from training.dataset import load_images
 from training.evaluation import evaluate, sensitivity_specificity
 from training.loop import Step, TrainingDiverged, predict_logits
@@ -78,12 +79,14 @@ def test_the_manifests_numbers_are_those_of_the_weights(
         tensors = load_images(getattr(split, name))
         judged[name] = predict_logits(model, tensors), tensors.labels.numpy()
 
-    rules = fit_decision_rules(judged["validation"], judged["test"])
+    counts = np.array([manifest.split.train[code] for code in CLASSES])
+    shift = np.log(counts / counts.sum()).astype(np.float32)
+    rules = fit_decision_rules(judged["validation"], judged["test"], shift)
     assert manifest.decision.model_dump() == {
         key: pytest.approx(value, rel=1e-3) for key, value in rules.model_dump().items()
     }
     logits, labels = judged["test"]
-    probabilities = temperature_scale(logits, manifest.decision.temperature)
+    probabilities = calibrated_probabilities(logits, manifest.decision)
     sensitivity, specificity = sensitivity_specificity(
         probabilities[:, MALIGNANT_COLUMNS].sum(axis=1),
         np.isin(labels, MALIGNANT_COLUMNS),
@@ -92,7 +95,8 @@ def test_the_manifests_numbers_are_those_of_the_weights(
     assert manifest.decision.malignant.test_sensitivity == pytest.approx(sensitivity)
     assert manifest.decision.malignant.test_specificity == pytest.approx(specificity)
     for name, (logits, labels) in judged.items():
-        expected: Any = evaluate(temperature_scale(logits, rules.temperature), labels)
+        probabilities = calibrated_probabilities(logits, rules)
+        expected: Any = evaluate(logits.argmax(axis=1), probabilities, labels)
         stated: Any = manifest.metrics[name]
         assert stated.keys() == expected.keys()
         for code in CLASSES:
@@ -111,6 +115,19 @@ def test_the_manifest_names_the_data_and_the_recipe(
     assert manifest.dataset_hash == ham10000.hash
     assert TrainingSettings.model_validate(manifest.recipe) == SETTINGS
     assert manifest.split.seed == SETTINGS.seed
+    for name in SPLITS:
+        counts = Counter(image.diagnosis for image in getattr(split, name))
+        assert getattr(manifest.split, name) == dict(counts)
+
+
+def test_the_bundled_champion_comes_from_the_shipped_recipe_and_the_published_data(
+    real_ham10000: Ham10000,
+) -> None:
+    manifest = ModelPackage.load(BUNDLED_CHAMPION).manifest
+    recipe = read_config(FOLDER / "training.yaml", TrainingSettings)
+    assert TrainingSettings.model_validate(manifest.recipe) == recipe
+    assert manifest.dataset_hash == real_ham10000.hash
+    split = split_by_lesion(real_ham10000.images, recipe.seed)
     for name in SPLITS:
         counts = Counter(image.diagnosis for image in getattr(split, name))
         assert getattr(manifest.split, name) == dict(counts)
