@@ -6,6 +6,7 @@ import sys
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from benchmarks.load import bench
 from cluster.train_command import train
@@ -28,7 +29,9 @@ def main() -> None:
     try:
         app()
     except DermServeError as error:
-        Console(stderr=True).print(f"[red]Error:[/] {error.message}")
+        # As text, not markup: a path in the message may hold brackets.
+        message = Text.assemble(("Error: ", "red"), error.message)
+        Console(stderr=True).print(message, soft_wrap=True)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

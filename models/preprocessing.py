@@ -48,10 +48,10 @@ _UNDO_ORIENTATION = {
 _EXIF_MARKER = b"Exif\x00\x00"
 _EXIF_SEARCH_BYTES = 64 * 1024
 _TILE_WIDTH_TAG, _TILE_LENGTH_TAG = 322, 323
-_START_OF_SCAN = 0xDA
+_SCAN_MARKER = b"\xff\xda"
 _BASELINE_MARKERS = (0xC0, 0xC1)
-# Of a JPEG's header: frame, tables, restart interval, comment and application segments.
-_HEADER_MARKERS = frozenset({*_BASELINE_MARKERS, 0xC4, 0xDB, 0xDD, 0xFE, *range(0xE0, 0xF0)})
+# What may stand before them: tables, restart interval, comment and application segments.
+_HEADER_MARKERS = frozenset({0xC4, 0xDB, 0xDD, 0xFE, *range(0xE0, 0xF0)})
 _MAX_PASSES = 50
 # Resizing in one of these modes and converting afterwards gives the same picture as the
 # other order and touches far fewer pixels.
@@ -137,8 +137,8 @@ def _decode_jpeg(data: bytes, limits: ImageLimits) -> npt.NDArray[np.uint8]:
     except ValueError as error:
         raise _truncated(error) from error
     limits.check(width, height)
-    if not _has_one_scan(data):
-        limits.check_passes(data.count(bytes((0xFF, _START_OF_SCAN))), width, height)
+    if not _is_baseline(data):
+        limits.check_passes(data.count(_SCAN_MARKER), width, height)
     if colorspace in ("CMYK", "YCCK"):  # libjpeg-turbo does not convert these to RGB
         return _decode_with_pillow(data, limits)
     try:
@@ -148,20 +148,18 @@ def _decode_jpeg(data: bytes, limits: ImageLimits) -> npt.NDArray[np.uint8]:
     return np.array(_orient(_fit(Image.fromarray(pixels)), _jpeg_orientation(data)))
 
 
-def _has_one_scan(data: bytes) -> bool:
-    """Whether a JPEG is decoded in one pass: baseline, and its first scan has every component.
+def _is_baseline(data: bytes) -> bool:
+    """Whether a JPEG is baseline, in which a pass over the pixels takes bytes for each of them.
 
     Counting scan markers takes a tenth as long as decoding; this takes a thousandth.
     """
-    components, at = 0, 2
-    while data[at : at + 1] == b"\xff":
+    at = 2
+    while at + 1 < len(data) and data[at] == 0xFF:
         marker = data[at + 1]
-        if marker == _START_OF_SCAN:
-            return data[at + 4] == components
+        if marker in _BASELINE_MARKERS:
+            return True
         if marker not in _HEADER_MARKERS:
             return False
-        if marker in _BASELINE_MARKERS:
-            components = data[at + 9]
         at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
     return False
 

@@ -149,7 +149,7 @@ def test_prediction_sets_hold_the_truth_as_often_as_promised(coverage: float) ->
 def test_the_conformal_threshold_is_a_rank(count: int, coverage: float, rank: int) -> None:
     rng = np.random.default_rng(0)
     for _ in range(20):  # of random numbers, half would be lost to rounding in 1 - (1 - p)
-        truth = rng.random(count, np.float32)
+        truth = rng.random(count).astype(np.float32)
         probabilities = np.stack([truth, 1 - truth], axis=1)
         threshold = conformal_threshold(probabilities, np.zeros(count, np.int64), coverage)
         assert int((truth >= threshold).sum()) == rank

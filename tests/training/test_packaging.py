@@ -24,6 +24,7 @@ from models.package import (
     GRAPH_WEIGHTS_FILE,
     MANIFEST_FILE,
     WEIGHTS_FILE,
+    DecisionRules,
     ModelPackage,
     SplitRecord,
 )
@@ -86,11 +87,23 @@ def _small_disk(size_bytes: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
+def _loss(predictions: tuple[Logits, Labels], rules: DecisionRules) -> float:
+    """Negative log-likelihood of the labels."""
+    logits, labels = predictions
+    probabilities = calibrated_probabilities(logits, rules)
+    return float(-np.log(probabilities[np.arange(len(labels)), labels]).mean())
+
+
 def test_the_rules_are_fitted_on_validation_and_reported_on_test() -> None:
     validation, test = _predictions(1, loudness=2), _predictions(2, loudness=2)
     rules = fit_decision_rules(validation, test, SHIFT)
     assert rules.logit_shift == tuple(SHIFT.tolist())
     assert rules.temperature > 1.2  # the predictions are overconfident
+    best, *worse = (
+        _loss(validation, rules.model_copy(update={"temperature": factor * rules.temperature}))
+        for factor in (1, 0.97, 1.03)
+    )
+    assert best < min(worse)
     for (logits, labels), sensitivity in (
         (validation, 0.95),
         (test, rules.malignant.test_sensitivity),
