@@ -20,8 +20,7 @@ from benchmarks.images import image_files
 _folder = os.environ.get("DERMSERVE_IMAGES")
 with tempfile.TemporaryDirectory() as scratch:
     IMAGES = [
-        path.read_bytes()
-        for path in image_files(Path(_folder) if _folder else None, Path(scratch))
+        path.read_bytes() for path in image_files(Path(_folder) if _folder else None, Path(scratch))
     ]
 
 

@@ -22,7 +22,7 @@ from data.ham10000 import METADATA_FILE
 from data.synthetic_skin import Line, Points, Skin, directions, soft_step
 from models.classes import CLASSES, MALIGNANT
 from models.errors import InvalidConfiguration
-from models.preprocessing import DEFAULT_LIMITS
+from models.limits import DEFAULT_LIMITS
 
 
 def _nv(skin: Skin, size: float) -> None:

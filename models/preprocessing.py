@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import io
 import warnings
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -19,14 +18,8 @@ import numpy.typing as npt
 import simplejpeg
 from PIL import Image, UnidentifiedImageError
 
-from models.errors import (
-    DermServeError,
-    EmptyImage,
-    ImageTooLarge,
-    ImageTooSmall,
-    TruncatedImage,
-    UnsupportedImage,
-)
+from models.errors import DermServeError, EmptyImage, TruncatedImage, UnsupportedImage
+from models.limits import DEFAULT_LIMITS, ImageLimits
 
 IMAGE_SIZE: Final = 224
 """Height and width in pixels of what the model sees."""
@@ -52,7 +45,6 @@ _SCAN_MARKER = b"\xff\xda"
 _BASELINE_MARKERS = (0xC0, 0xC1)
 # What may stand before them: tables, restart interval, comment and application segments.
 _HEADER_MARKERS = frozenset({0xC4, 0xDB, 0xDD, 0xFE, *range(0xE0, 0xF0)})
-_MAX_PASSES = 50
 # Resizing in one of these modes and converting afterwards gives the same picture as the
 # other order and touches far fewer pixels.
 _RESIZABLE_MODES = frozenset({"L", "LA", "RGB", "RGBA", "CMYK"})
@@ -62,45 +54,6 @@ _WHITE = (255, 255, 255, 255)
 Image.MAX_IMAGE_PIXELS = None
 # Pillow warns of every damaged metadata tag, as many as a sender likes to put in.
 warnings.filterwarnings("ignore", module=r"PIL\.")
-
-
-@dataclass(frozen=True)
-class ImageLimits:
-    """What the decoder accepts, in pixels, checked before any pixel is decoded."""
-
-    max_pixels: int = 50_000_000
-    min_side: int = 16
-
-    def check(self, width: int, height: int) -> None:
-        """Raise `ImageTooLarge` or `ImageTooSmall` if the size is out of range."""
-        if width * height > self.max_pixels:
-            raise ImageTooLarge(
-                f"The image has {width} x {height} pixels; the limit is "
-                f"{self.max_pixels / 1e6:g} megapixels. Send a smaller version."
-            )
-        if min(width, height) < self.min_side:
-            raise ImageTooSmall(
-                f"The image has {width} x {height} pixels; each side needs at least "
-                f"{self.min_side}. Send the original image."
-            )
-
-    def check_tiles(self, width: int, height: int) -> None:
-        """Raise `ImageTooLarge` if one tile holds more than the largest image."""
-        if width * height > self.max_pixels:
-            raise ImageTooLarge(
-                f"The TIFF has tiles of {width} x {height} pixels. Save it again without tiles."
-            )
-
-    def check_passes(self, passes: int, width: int, height: int) -> None:
-        """Raise `ImageTooLarge` if decoding would walk over the pixels too many times."""
-        if passes * width * height > _MAX_PASSES * self.max_pixels:
-            raise ImageTooLarge(
-                f"The JPEG takes {passes} passes over its {width} x {height} pixels. "
-                "Save it again as a baseline JPEG."
-            )
-
-
-DEFAULT_LIMITS = ImageLimits()
 
 
 def decode_image(data: bytes, limits: ImageLimits = DEFAULT_LIMITS) -> npt.NDArray[np.uint8]:
@@ -136,7 +89,7 @@ def _decode_jpeg(data: bytes, limits: ImageLimits) -> npt.NDArray[np.uint8]:
         height, width, colorspace, _ = simplejpeg.decode_jpeg_header(data)
     except ValueError as error:
         raise _truncated(error) from error
-    limits.check(width, height)
+    limits.check_jpeg(width, height)
     if not _is_baseline(data):
         limits.check_passes(data.count(_SCAN_MARKER), width, height)
     if colorspace in ("CMYK", "YCCK"):  # libjpeg-turbo does not convert these to RGB
@@ -178,7 +131,8 @@ def _decode_with_pillow(data: bytes, limits: ImageLimits) -> npt.NDArray[np.uint
         raise _truncated(error) from error
     with image:
         try:
-            limits.check(*image.size)
+            check = limits.check_jpeg if image.format == "JPEG" else limits.check
+            check(*image.size)
             limits.check_tiles(*_tile_size(image))
             image.draft("RGB", (IMAGE_SIZE, IMAGE_SIZE))
             image.load()

@@ -162,7 +162,9 @@ async def _answer_framework_error(request: Request, error: HTTPException) -> Res
         known = MethodNotAllowed(f"There is no {where}. See /docs for its methods.")
     else:
         known = MalformedRequest(str(error.detail))
-    return error_response(known, request_id_of(request))
+    response = error_response(known, request_id_of(request))
+    response.headers.update(error.headers or {})  # a 405 has to say what is allowed
+    return response
 
 
 async def _answer_bug(request: Request, error: Exception) -> Response:

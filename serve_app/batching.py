@@ -9,13 +9,17 @@ item never waits; under load batches grow by themselves.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+_OPEN: Any = object()
+"""Stands for a result that has not come yet."""
 
 
 @dataclass(eq=False)
@@ -23,17 +27,19 @@ class _Group(Generic[Result]):
     """Items that were submitted together and are answered together."""
 
     future: asyncio.Future[list[Result | Exception]]
-    results: list[Result | Exception | None]
+    results: list[Result | Exception]
     open: int = field(init=False)
 
     def __post_init__(self) -> None:
         self.open = len(self.results)
 
     def put(self, index: int, result: Result | Exception) -> None:
+        if self.results[index] is not _OPEN:
+            return
         self.results[index] = result
         self.open -= 1
         if self.open == 0 and not self.future.done():
-            self.future.set_result(self.results)  # type: ignore[arg-type]  # none is open
+            self.future.set_result(self.results)
 
 
 @dataclass(eq=False, slots=True)
@@ -89,7 +95,7 @@ class LateBatcher(Generic[Item, Result]):
         if not items:
             return []
         group: _Group[Result] = _Group(
-            asyncio.get_running_loop().create_future(), [None] * len(items)
+            asyncio.get_running_loop().create_future(), [_OPEN] * len(items)
         )
         self._waiting.extend(_Waiting(item, group, i) for i, item in enumerate(items))
         self._fill_lanes()
@@ -98,7 +104,9 @@ class LateBatcher(Generic[Item, Result]):
     def _fill_lanes(self) -> None:
         while self._free_lanes and (batch := self._take()):
             self._free_lanes -= 1
-            task = asyncio.create_task(self._drive(batch))
+            # A lane serves many callers. In the context of one, Serve would cancel what the
+            # lane has called when that one hangs up.
+            task = contextvars.Context().run(asyncio.create_task, self._drive(batch))
             self._tasks.add(task)  # the loop itself keeps only a weak reference
             task.add_done_callback(self._tasks.discard)
 
@@ -106,14 +114,13 @@ class LateBatcher(Generic[Item, Result]):
         batch: list[_Waiting[Item, Result]] = []
         weight = 0
         while self._waiting and len(batch) < self._max_batch:
+            if self._waiting[0].group.future.done():  # done here means cancelled
+                self._waiting.popleft()
+                continue
             weight += self._weigh(self._waiting[0].item)
             if batch and weight > self._max_weight:
                 break
-            waiting = self._waiting.popleft()
-            if waiting.group.future.done():  # done here means cancelled
-                weight -= self._weigh(waiting.item)
-            else:
-                batch.append(waiting)
+            batch.append(self._waiting.popleft())
         return batch
 
     async def _drive(self, batch: list[_Waiting[Item, Result]]) -> None:
@@ -122,8 +129,13 @@ class LateBatcher(Generic[Item, Result]):
             while batch:
                 await self._run_batch(batch)
                 batch = self._take()
+        except asyncio.CancelledError:
+            for waiting in batch:
+                waiting.group.put(waiting.index, RuntimeError("the run was cancelled"))
+            raise
         finally:
             self._free_lanes += 1
+            self._fill_lanes()
 
     async def _run_batch(self, batch: list[_Waiting[Item, Result]]) -> None:
         try:

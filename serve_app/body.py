@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from fastapi import Request
@@ -41,10 +43,9 @@ async def read_image(request: Request, max_bytes: int) -> bytes:
     """
     if not _is_form(request):
         return await _read_body(request, max_bytes)
-    files = await _read_form(
-        request, "file", max_files=1, max_bytes=max_bytes + _FORM_OVERHEAD_BYTES
-    )
-    data = await files[0].read()
+    limit = max_bytes + _FORM_OVERHEAD_BYTES
+    async with _open_form(request, "file", max_files=1, max_bytes=limit) as files:
+        data = await files[0].read()
     _check_size(len(data), max_bytes)
     return data
 
@@ -68,15 +69,15 @@ async def read_images(
             "Send a multipart form with one field `files` per image: "
             "curl -F files=@a.jpg -F files=@b.jpg ..."
         )
-    uploads = await _read_form(request, "files", max_files=max_files, max_bytes=max_bytes)
     files = []
-    for upload in uploads:
-        try:
-            _check_size(upload.size or 0, max_image_bytes)
-            data: bytes | DermServeError = await upload.read()
-        except (BodyTooLarge, EmptyImage) as error:
-            data = error
-        files.append(ImageFile(upload.filename or "", data))
+    async with _open_form(request, "files", max_files=max_files, max_bytes=max_bytes) as uploads:
+        for upload in uploads:
+            try:
+                _check_size(upload.size or 0, max_image_bytes)
+                data: bytes | DermServeError = await upload.read()
+            except (BodyTooLarge, EmptyImage) as error:
+                data = error
+            files.append(ImageFile(upload.filename or "", data))
     return files
 
 
@@ -100,10 +101,11 @@ async def _read_body(request: Request, max_bytes: int) -> bytes:
     return b"".join(parts)
 
 
-async def _read_form(
+@asynccontextmanager
+async def _open_form(
     request: Request, field: str, *, max_files: int, max_bytes: int
-) -> list[UploadFile]:
-    """The files of one form field; large ones wait on disk, not in memory."""
+) -> AsyncIterator[list[UploadFile]]:
+    """The files of one form field; large ones wait on disk, not in memory, until closed."""
     _refuse_announced(request, max_bytes)
     received = 0
 
@@ -126,12 +128,16 @@ async def _read_form(
         raise MalformedRequest(f"The form cannot be read: {error.detail}") from error
     except ClientDisconnect as error:
         raise MalformedRequest("The connection closed before the whole form came.") from error
-    files = [value for value in form.getlist(field) if isinstance(value, UploadFile)]
-    if not files:
-        raise MissingFile(
-            f"The form has no file in a field named {field}. Send it as `-F {field}=@image.jpg`."
-        )
-    return files
+    try:
+        files = [value for value in form.getlist(field) if isinstance(value, UploadFile)]
+        if not files:
+            raise MissingFile(
+                f"The form has no file in a field named {field}. "
+                f"Send it as `-F {field}=@image.jpg`."
+            )
+        yield files
+    finally:
+        await form.close()
 
 
 def _refuse_announced(request: Request, max_bytes: int) -> None:
@@ -140,14 +146,14 @@ def _refuse_announced(request: Request, max_bytes: int) -> None:
         _refuse_above(int(length), max_bytes)
 
 
-def _refuse_above(size: int, max_bytes: int) -> None:
+def _refuse_above(size: int, max_bytes: int, what: str = "body") -> None:
     if size > max_bytes:
         raise BodyTooLarge(
-            f"The body is larger than {max_bytes / 2**20:.3g} MiB. Send fewer or smaller images."
+            f"The {what} is larger than {max_bytes / 2**20:.3g} MiB. Send fewer or smaller images."
         )
 
 
 def _check_size(size: int, max_bytes: int) -> None:
     if size == 0:
         raise EmptyImage("The file is empty.")
-    _refuse_above(size, max_bytes)
+    _refuse_above(size, max_bytes, "file")

@@ -97,11 +97,13 @@ class Classifier:
             logger.exception("The model was not loaded")
         else:
             self._loaded, self._load_error = loaded, None
-            self._device = LateBatcher(
-                self._run,
-                max_batch=min(loaded.engine.max_piece, self._settings.max_batch_size),
-                lanes=loaded.engine.info.lanes,
-            )
+            if self._device is None:
+                # Kept for life: a second one would run beside the first during a swap.
+                self._device = LateBatcher(
+                    self._run,
+                    max_batch=min(loaded.engine.max_piece, self._settings.max_batch_size),
+                    lanes=loaded.engine.info.lanes,
+                )
             logger.info(
                 "Model %s is loaded and tested in %.1f s: %s",
                 loaded.served.version,

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import os
 
+MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+"""Largest message between replicas; Ray's default of 4 MiB is less than a batch."""
+
 REPLICA_ENVIRONMENT = {
     # One event loop per replica: our handlers never block it, and each thread hop saved is
     # a tenth of a millisecond per stage.
     "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
     "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
-    # A batch of encoded images is larger than the default limit of 4 MiB.
-    "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(64 * 1024 * 1024),
+    "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(MAX_MESSAGE_BYTES),
     "RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE": "100",
     "RAY_SERVE_LOG_TO_STDERR": "0",
 }

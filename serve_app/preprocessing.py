@@ -13,7 +13,8 @@ import numpy.typing as npt
 from ray.serve.handle import DeploymentHandle
 
 from models.errors import DermServeError
-from models.preprocessing import ImageLimits, decode_image
+from models.limits import ImageLimits
+from models.preprocessing import decode_image
 from serve_app.batching import LateBatcher
 from serve_app.classification import Classification
 from serve_app.hop import Hop

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from models.preprocessing import ImageLimits
+from models.limits import ImageLimits
+from serve_app.datapath import MAX_MESSAGE_BYTES
 from serve_app.engines import EngineName
 
 MIB = 1024 * 1024
@@ -28,7 +29,18 @@ class ServeSettings(BaseModel):
     threads: int = Field(0, ge=0, description="cores a replica may keep busy; 0 takes all it sees")
     max_image_bytes: int = Field(20 * MIB, ge=1, description="of one encoded image")
     max_batch_bytes: int = Field(80 * MIB, ge=1, description="of one /predict/batch body")
-    max_pixels: int = Field(50_000_000, ge=1, description="of one image")
+    max_pixels: int = Field(
+        50_000_000, ge=1, description="of one JPEG; half of it in other formats"
+    )
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> ServeSettings:
+        if self.max_hop_bytes > MAX_MESSAGE_BYTES:
+            largest = MAX_MESSAGE_BYTES - (self.max_hop_bytes - self.max_image_bytes)
+            raise ValueError(f"max_image_bytes may be {largest} at most")
+        if self.max_batch_bytes < self.max_image_bytes:
+            raise ValueError("max_batch_bytes must be at least max_image_bytes")
+        return self
 
     @property
     def max_files(self) -> int:

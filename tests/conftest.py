@@ -16,7 +16,7 @@ from cluster.server import LocalServer
 from data.ham10000 import Ham10000, load_ham10000
 from data.synthetic import synthetic_jpeg, synthetic_lesion, write_synthetic_ham10000
 from models.classes import CLASSES
-from models.package import BUNDLED_CHAMPION, ModelPackage
+from models.package import BUNDLED_CHAMPION, CHAMPION_VARIABLE, WEIGHTS_FILE, ModelPackage
 from models.preprocessing import IMAGE_SIZE
 
 PROJECT = Path(__file__).parents[1]
@@ -62,15 +62,18 @@ def synthetic_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_package(synthetic_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> ModelPackage:
     """A model package from one epoch of real training on the synthetic dataset."""
-    from safetensors.torch import save_file
+    from safetensors.torch import load_file, save_file
 
-    from models.architecture import LesionClassifier
     from training.pipeline import run_training
     from training.settings import Phase, TrainingSettings
 
+    # From an untrained backbone, one epoch would give every image the same answer.
     folder = tmp_path_factory.mktemp("packages")
-    weights = folder / "untrained_features.safetensors"
-    save_file(LesionClassifier().features.state_dict(), weights)
+    trained = load_file(BUNDLED_CHAMPION / WEIGHTS_FILE)
+    prefix = "features."
+    features = {k.removeprefix(prefix): v for k, v in trained.items() if k.startswith(prefix)}
+    weights = folder / "features.safetensors"
+    save_file(features, weights)
     return run_training(
         dataset=synthetic_dataset,
         weights=weights,
@@ -83,14 +86,16 @@ def tiny_package(synthetic_dataset: Path, tmp_path_factory: pytest.TempPathFacto
 @pytest.fixture(scope="session")
 def server(tiny_package: ModelPackage) -> Iterator[LocalServer]:
     """The application of `serve_config.yaml` on a free port, serving the tiny package."""
-    os.environ["DERMSERVE_CHAMPION"] = str(tiny_package.folder)
+    environment = TEST_ENVIRONMENT | {CHAMPION_VARIABLE: str(tiny_package.folder)}
     server = LocalServer(
         PROJECT / "serve_config.yaml",
         port=free_port(),
         dashboard_port=free_port(),
-        environment=TEST_ENVIRONMENT,
+        environment=environment,
     )
     with server:
+        # The replicas have it now; in this process it would reach tests that mean the bundled one.
+        del os.environ[CHAMPION_VARIABLE]
         server.deploy()
         server.wait_until_ready(timeout_s=120)
         yield server

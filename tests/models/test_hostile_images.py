@@ -25,7 +25,8 @@ from models.errors import (
     TruncatedImage,
     UnsupportedImage,
 )
-from models.preprocessing import IMAGE_SIZE, ImageLimits, decode_image
+from models.limits import ImageLimits
+from models.preprocessing import IMAGE_SIZE, decode_image
 from tests.conftest import PROJECT
 from tests.models.images import encode, prefixes
 
@@ -190,7 +191,8 @@ def test_no_warning_reaches_the_log(tmp_path: Path) -> None:
     script = """
         import pathlib, sys
         from models.errors import DermServeError
-        from models.preprocessing import ImageLimits, decode_image
+        from models.limits import ImageLimits
+        from models.preprocessing import decode_image
         for path in pathlib.Path(sys.argv[1]).iterdir():
             try:
                 decode_image(path.read_bytes(), ImageLimits(max_pixels=1_000_000))

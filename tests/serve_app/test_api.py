@@ -12,9 +12,6 @@ from serve_app import schemas
 from tests.serve_app.chain import InProcessChain
 from tests.serve_app.forms import error_of
 
-# Until body.py closes the forms it opens.
-pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
-
 ROUTES = {
     "/": {"get"},
     "/predict": {"post"},
@@ -43,7 +40,6 @@ async def test_another_method(api: httpx.AsyncClient, method: str, path: str) ->
     assert f"{method} {path}" in error.message
 
 
-@pytest.mark.xfail(strict=True, reason="the answer drops the header that Starlette provides")
 async def test_another_method_is_told_which_are_allowed(api: httpx.AsyncClient) -> None:
     """RFC 9110, section 15.5.6: a 405 must carry Allow."""
     response = await api.get("/predict")

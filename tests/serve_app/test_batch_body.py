@@ -15,9 +15,6 @@ from serve_app import schemas
 from tests.models.images import encode
 from tests.serve_app.forms import END, FORM, chunks, error_of, file, form
 
-# Until body.py closes the forms it opens.
-pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
-
 IMAGES = {code: synthetic_jpeg(code, seed=1, width=120, height=90) for code in CLASSES[:4]}
 NV, LIMIT = IMAGES["bcc"], 200_000
 

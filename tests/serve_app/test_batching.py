@@ -233,7 +233,6 @@ async def test_a_raising_run_frees_its_lane(device: Device) -> None:
     assert good.result() == ["A"]
 
 
-@pytest.mark.xfail(strict=True, reason="a cancelled run leaves its callers waiting for ever")
 async def test_a_cancelled_run_is_an_error_of_its_items() -> None:
     """As when Serve cancels a call to the next stage because one client hung up."""
 
@@ -250,7 +249,6 @@ async def test_a_cancelled_run_is_an_error_of_its_items() -> None:
     assert behind.result() == ["a"]
 
 
-@pytest.mark.xfail(strict=True, reason="a lane lives on in the context of whoever started it")
 async def test_a_lane_belongs_to_no_caller() -> None:
     """Serve cancels the calls that were made in the context of a request that hangs up."""
     caller: ContextVar[str] = ContextVar("caller", default="nobody")

@@ -19,9 +19,6 @@ from tests.models.images import encode, jpeg_of_size
 from tests.serve_app.chain import InProcessChain
 from tests.serve_app.forms import BOUNDARY, END, FORM, chunks, error_of, file, form
 
-# Until body.py closes the forms it opens.
-pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
-
 SMALL = synthetic_jpeg("nv", seed=1, width=120, height=90)
 LIMIT = 200_000
 """`max_image_bytes` of the tests' settings."""
@@ -240,7 +237,6 @@ async def test_a_client_that_hangs_up_is_no_bug(
     assert "connection closed" in answer.error.message
 
 
-@pytest.mark.xfail(strict=True, reason="body.py never closes the form of a request it answers")
 @pytest.mark.parametrize(("size", "status"), [(3 * MIB, 415), (20 * MIB + 9, 413)])
 async def test_files_on_disk_are_closed(chain: InProcessChain, size: int, status: int) -> None:
     """Above 1 MiB a part waits on disk; Python warns of a file that nobody closed."""
