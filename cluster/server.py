@@ -12,9 +12,9 @@ from types import TracebackType
 from typing import Any
 
 import httpx
-import yaml
 
 from cluster.environment import ray_environment
+from models.configuration import read_yaml
 from models.errors import DermServeError, InvalidConfiguration
 
 DASHBOARD_PORT = 8265
@@ -149,12 +149,7 @@ class LocalServer:
 
 
 def _read_serve_config(path: Path) -> dict[str, Any]:
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InvalidConfiguration(f"{path} cannot be read: {error.strerror}.") from error
-    except yaml.YAMLError as error:
-        raise InvalidConfiguration(f"{path} is no valid YAML: {error}") from error
+    document = read_yaml(path)
     if not isinstance(document, dict) or "applications" not in document:
         raise InvalidConfiguration(f"{path} is no Serve configuration: it lists no applications.")
     return document

@@ -9,7 +9,8 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from configs import FOLDER, read_config
+from configs import FOLDER
+from models.configuration import read_config
 from models.package import BUNDLED_CHAMPION
 
 

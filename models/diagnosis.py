@@ -7,8 +7,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, RootModel, model_validator
 
-from configs import FOLDER, read_config
+from configs import FOLDER
 from models.classes import CLASSES
+from models.configuration import read_config
 
 
 class Diagnosis(BaseModel):

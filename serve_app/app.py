@@ -8,7 +8,7 @@ from ray import serve
 from ray.serve import Application, Deployment
 from ray.serve.schema import LoggingConfig
 
-from configs import validate
+from models.configuration import validate
 from serve_app.classifier import Classifier
 from serve_app.datapath import REPLICA_ENVIRONMENT
 from serve_app.ingress import Ingress

@@ -6,13 +6,26 @@ import logging
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
-from ray.exceptions import RayError
-from ray.serve.exceptions import BackPressureError
+from ray.exceptions import NodeDiedError, RayActorError, RpcError, WorkerCrashedError
+from ray.serve.exceptions import (
+    BackPressureError,
+    DeploymentUnavailableError,
+    ReplicaUnavailableError,
+)
 from ray.serve.handle import DeploymentHandle
 
 from models.errors import DermServeError, Overloaded, StageUnavailable
 
 logger = logging.getLogger("ray.serve")
+
+_REPLICA_LOST = (
+    DeploymentUnavailableError,
+    NodeDiedError,
+    RayActorError,
+    ReplicaUnavailableError,
+    RpcError,
+    WorkerCrashedError,
+)
 
 Item = TypeVar("Item")
 
@@ -44,10 +57,11 @@ class Hop(Generic[Item]):
         self._pack = pack
 
     async def call(self, items: list[Item]) -> list[Any]:
-        """One result per item, in order; where the call itself failed, its error for each.
+        """One result per item, in order; where no replica could take the call, that for each.
 
-        It does not raise, because a failed call says nothing about single items and trying
-        them one by one would multiply the load on a stage in trouble.
+        It does not raise that, because it says nothing about single items and trying them one
+        by one would multiply the load on a stage in trouble. An error that the next stage
+        raised itself is a bug and passes through.
         """
         try:
             return list(await self._call.remote(self._pack(items)))
@@ -55,8 +69,8 @@ class Hop(Generic[Item]):
             error: DermServeError = Overloaded(
                 "The server is full. Send the request again in a second."
             )
-        except RayError:
-            logger.exception("A call of the next stage failed")
+        except _REPLICA_LOST:
+            logger.exception("A replica of the next stage was lost")
             error = StageUnavailable(
                 "A part of the server is restarting. Send the request again in a second."
             )

@@ -9,9 +9,10 @@ from typing import Any
 
 from fastapi import FastAPI
 from ray.exceptions import RayError
+from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
-from models.errors import DermServeError, Overloaded
+from models.errors import DeadlineExceeded, DermServeError, Overloaded
 from serve_app import schemas
 from serve_app.answers import item, prediction
 from serve_app.api import create_api
@@ -45,6 +46,7 @@ class Ingress:
         self._started = time.monotonic()
         self._classifier_status = classifier.options(method_name="status", _by_reference=False)
         self._in_progress = 0
+        self._bytes_in_progress = 0
         self._chain: LateBatcher[bytes, Classification] = LateBatcher(
             Hop[bytes](preprocessor, "classify").call,
             max_batch=settings.max_batch_size,
@@ -90,19 +92,31 @@ class Ingress:
             For each image, in order, the wire form of its answer, or its error.
 
         Raises:
-            Overloaded: if more images would be in progress than the replica holds.
+            Overloaded: if more images or bytes would be in progress than the replica holds.
+            DeadlineExceeded: if the answers take longer than `deadline_s`.
         """
-        if self._in_progress + len(images) > self._settings.max_waiting:
+        size = sum(map(len, images))
+        if (
+            self._in_progress + len(images) > self._settings.max_waiting
+            or self._bytes_in_progress + size > self._settings.max_waiting_bytes
+        ):
             raise Overloaded(
                 f"{self._in_progress} images are waiting, which is all the server takes. "
                 "Send the request again in a second."
             )
         started = time.perf_counter()
         self._in_progress += len(images)
+        self._bytes_in_progress += size
         try:
-            results = await self._chain.submit(images)
+            results = await asyncio.wait_for(self._chain.submit(images), self._settings.deadline_s)
+        except asyncio.TimeoutError as error:
+            raise DeadlineExceeded(
+                f"There was no answer within {self._settings.deadline_s:g} s. The server is busy; "
+                "send the request again later."
+            ) from error
         finally:
             self._in_progress -= len(images)
+            self._bytes_in_progress -= size
         total_s = time.perf_counter() - started
         return [
             prediction(result, request_id=request_id, total_s=total_s)
@@ -115,7 +129,7 @@ class Ingress:
         """The wire form of `schemas.Health`, with the word of one classifier replica."""
         try:
             status = await asyncio.wait_for(self._classifier_status.remote(), STATUS_TIMEOUT_S)
-        except (RayError, asyncio.TimeoutError) as error:
+        except (RayError, RayServeException, asyncio.TimeoutError) as error:
             status = {
                 "ready": False,
                 "reason": f"The classifier does not answer ({type(error).__name__}).",

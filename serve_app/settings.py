@@ -27,6 +27,9 @@ class ServeSettings(BaseModel):
     classifier_cpus: float = Field(0.5, ge=0, description="logical CPUs that Ray reserves")
     classifier_gpus: float = Field(0.0, ge=0, description="GPUs that Ray reserves")
     threads: int = Field(0, ge=0, description="cores a replica may keep busy; 0 takes all it sees")
+    deadline_s: float = Field(
+        20.0, gt=0, le=25, description="longest wait for an answer; Serve itself hangs up at 30"
+    )
     max_image_bytes: int = Field(20 * MIB, ge=1, description="of one encoded image")
     max_batch_bytes: int = Field(80 * MIB, ge=1, description="of one /predict/batch body")
     max_pixels: int = Field(
@@ -51,6 +54,11 @@ class ServeSettings(BaseModel):
     def max_waiting(self) -> int:
         """Images one ingress replica holds at once before it answers 503: 16 batches."""
         return 16 * self.max_batch_size
+
+    @property
+    def max_waiting_bytes(self) -> int:
+        """Encoded bytes that those images may have together: 16 of the largest messages."""
+        return 16 * self.max_hop_bytes
 
     @property
     def ingress_ongoing_requests(self) -> int:

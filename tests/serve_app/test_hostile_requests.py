@@ -140,30 +140,42 @@ def test_a_client_that_hangs_up_harms_nobody(server: LocalServer, client: httpx.
 def test_a_deployment_without_a_model_says_what_to_do(
     server: LocalServer, client: httpx.Client, jpeg: bytes
 ) -> None:
-    with _second_application(server, client, model="/nowhere"):
+    with _second_application(server, client, user_config={"model": "/nowhere"}):
         for response in (
-            client.get("/modelless/health/ready"),
-            client.post("/modelless/predict", content=jpeg),
+            client.get("/second/health/ready"),
+            client.post("/second/predict", content=jpeg),
         ):
             assert _error(response) == (503, "model_unavailable")
             assert int(response.headers["retry-after"]) > 0
             assert "dermserve train" in response.json()["error"]["message"]
 
 
+def test_a_passed_deadline_is_said(server: LocalServer, client: httpx.Client, jpeg: bytes) -> None:
+    with _second_application(server, client, args={"deadline_s": 0.0001}):
+        assert _error(client.post("/second/predict", content=jpeg)) == (504, "deadline_exceeded")
+
+
 @contextlib.contextmanager
-def _second_application(server: LocalServer, client: httpx.Client, model: str) -> Iterator[None]:
-    """The same application once more, with another model, under /modelless."""
+def _second_application(
+    server: LocalServer,
+    client: httpx.Client,
+    *,
+    args: dict[str, object] | None = None,
+    user_config: dict[str, object] | None = None,
+) -> Iterator[None]:
+    """The same application once more, with other settings, under /second."""
     first = server.config["applications"]
     second = copy.deepcopy(first[0])
-    second |= {"name": "modelless", "route_prefix": "/modelless"}
+    second |= {"name": "second", "route_prefix": "/second"}
+    second["args"] |= args or {}
     for deployment in second["deployments"]:
         if deployment["name"] == "classifier":
-            deployment["user_config"] = {"model": model}
+            deployment["user_config"] |= user_config or {}
     server.config["applications"] = [*first, second]
     server.deploy()
     try:
         deadline = time.monotonic() + 60
-        while client.get("/modelless/health/live").status_code != 200:
+        while client.get("/second/health/live").status_code != 200:
             assert time.monotonic() < deadline, "the second application did not come up"
             time.sleep(0.2)
         yield

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from configs import validate
+from models.configuration import validate
 from models.errors import InvalidConfiguration
 from models.limits import DEFAULT_LIMITS
 from models.preprocessing import IMAGE_SIZE
@@ -82,6 +82,8 @@ def test_threads() -> None:
         ("classifier_cpus", -1),
         ("classifier_gpus", -0.5),
         ("threads", -1),
+        ("deadline_s", 0),
+        ("deadline_s", 26),
         ("max_image_bytes", 0),
         ("max_batch_bytes", 0),
         ("max_pixels", 0),

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from configs import FOLDER, read_config
+from configs import FOLDER
 from data.ham10000 import Ham10000, LesionImage, load_ham10000
 from data.splits import SPLITS, Split, split_by_lesion
 from models.architecture import load_classifier
 from models.classes import CLASSES, MALIGNANT_COLUMNS
+from models.configuration import read_config
 from models.decision import calibrated_probabilities
 from models.errors import DermServeError, InvalidConfiguration, InvalidDataset, InvalidPackage
 from models.package import BUNDLED_CHAMPION, WEIGHTS_FILE, ModelPackage

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from configs import FOLDER, read_config
+from configs import FOLDER
+from models.configuration import read_config
 from models.errors import InvalidConfiguration
 from training.settings import Phase, TrainingSettings
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel, ConfigDict, Field
 
-from configs import FOLDER, read_config, validate
+from configs import FOLDER
+from models.configuration import read_config, validate
 from models.errors import InvalidConfiguration
 
 
