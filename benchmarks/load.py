@@ -17,6 +17,7 @@ from rich.table import Table
 from benchmarks.bare_limit import bare_limit
 from benchmarks.images import image_files
 from benchmarks.wrk import LoadFailed, LoadResult, run_wrk
+from serve_app.engines import EngineName
 
 
 def bench(
@@ -37,15 +38,18 @@ def bench(
     Example: dermserve bench --images ~/HAM10000/samples --concurrency 1,64
     """
     console = Console()
-    _require_ready(url)
+    engine = _engine_of(url)
     limits: list[float] = []
-    results: dict[int, list[LoadResult]] = {int(c): [] for c in concurrency.split(",")}
+    try:
+        results: dict[int, list[LoadResult]] = {int(c): [] for c in concurrency.split(",")}
+    except ValueError as error:
+        raise typer.BadParameter("write numbers with commas, such as 1,64") from error
     with tempfile.TemporaryDirectory() as scratch:
         files = image_files(images, Path(scratch))
         predict = f"{url}/predict"
         run_wrk(predict, files, concurrency=16, seconds=3)  # warm-up
         for _ in track(range(rounds), "Measuring", console=console):
-            limits.append(bare_limit(files, seconds))
+            limits.append(bare_limit(files, seconds, engine=engine))
             for c in results:
                 results[c].append(run_wrk(predict, files, concurrency=c, seconds=seconds))
         size_kb = statistics.mean(path.stat().st_size for path in files) / 1000
@@ -61,13 +65,16 @@ def bench(
         output.write_text(json.dumps(document, indent=2) + "\n")
 
 
-def _require_ready(url: str) -> None:
+def _engine_of(url: str) -> EngineName:
+    """The engine that a ready server runs; the bare limit is that of the same one."""
     try:
         response = httpx.get(f"{url}/health/ready", timeout=10)
     except httpx.HTTPError as error:
         raise LoadFailed(f"No server answers at {url}. Start one with make serve.") from error
     if response.status_code != 200:
         raise LoadFailed(f"The server at {url} is not ready: {response.text}")
+    name: EngineName = response.json()["engine"]["name"]
+    return name
 
 
 def _table(results: dict[int, list[LoadResult]], limit: float) -> Table:

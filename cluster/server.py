@@ -63,7 +63,12 @@ class LocalServer:
         http["port"] = port or http.get("port", 8000)
         self.url = f"http://127.0.0.1:{http['port']}"
         self.dashboard_url = f"http://127.0.0.1:{dashboard_port}"
-        self.environment = {**ray_environment(), **_ONE_MACHINE, **(environment or {})}
+        self.environment = {
+            **ray_environment(),
+            **_ONE_MACHINE,
+            **_haproxy_ports(),
+            **(environment or {}),
+        }
         self._dashboard_port = dashboard_port
 
     def __enter__(self) -> LocalServer:
@@ -84,6 +89,9 @@ class LocalServer:
             log_to_driver=False,
             logging_level=logging.ERROR,
         )
+        if ray.cluster_resources().get("GPU"):  # type: ignore[no-untyped-call]
+            for application in self.config["applications"]:
+                application.setdefault("args", {}).setdefault("classifier_gpus", 1)
         return self
 
     def __exit__(
@@ -138,7 +146,7 @@ class LocalServer:
             response = httpx.get(f"{self.url}/health/ready", timeout=10)
         except httpx.HTTPError:
             return False
-        if response.status_code == 503 and "error" in response.text:
+        if "model_unavailable" in response.text:
             raise StartFailed(response.json()["error"]["message"])
         return response.status_code == 200
 
@@ -155,13 +163,33 @@ def _read_serve_config(path: Path) -> dict[str, Any]:
     return document
 
 
+def _haproxy_ports() -> dict[str, str]:
+    """Ports of HAProxy's statistics and metrics: Ray's, or free ones if a server has those."""
+    return {
+        variable: str(port if _is_free(port) else _free_port())
+        for variable, port in (
+            ("RAY_SERVE_HAPROXY_STATS_PORT", 8404),
+            ("RAY_SERVE_HAPROXY_METRICS_PORT", 9101),
+        )
+        if variable not in os.environ
+    }
+
+
 def _require_free(port: int, what: str) -> None:
+    if not _is_free(port):
+        raise StartFailed(
+            f"Port {port} for {what} is taken. Stop the program that uses it, or choose "
+            "another with --port or --dashboard-port."
+        )
+
+
+def _is_free(port: int) -> bool:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError as error:
-            raise StartFailed(
-                f"Port {port} for {what} is taken. Stop the program that uses it, or choose "
-                "another with --port or --dashboard-port."
-            ) from error
+        return probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -72,6 +72,6 @@ def _greeting(server: LocalServer, seconds: float) -> str:
         f"[bold]DermServe is ready[/] at {server.url} after {seconds:.1f} s. Try:\n\n"
         f"  curl -F file=@{sample} {server.url}/predict\n\n"
         f"API            {server.url}/docs\n"
-        f"Ray dashboard  {server.dashboard_url}\n"
+        f"Ray dashboard  {server.dashboard_url} (its token: .venv/bin/ray get-auth-token)\n"
         "Stop with Ctrl-C."
     )

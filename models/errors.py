@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+MISTAKE = "The server made a mistake. Report it with this request id; the log says more."
+"""What a client reads of a bug of ours."""
+
 
 class DermServeError(Exception):
     """Root of the tree. Never raised itself."""

@@ -119,7 +119,8 @@ class ModelPackage:
         if not path.is_file():
             raise InvalidPackage(
                 f"There is no model package in {folder}. Train one with `dermserve train`, or set "
-                f"{CHAMPION_VARIABLE} to a folder that holds {MANIFEST_FILE}."
+                f"{CHAMPION_VARIABLE} to a folder that holds {MANIFEST_FILE}; then start the "
+                "server again."
             )
         try:
             manifest = Manifest.model_validate_json(path.read_bytes())

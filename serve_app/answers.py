@@ -47,7 +47,7 @@ def prediction(
         "request_id": request_id,
         "timings": {
             "preprocessing": classification.preprocessing_s,
-            "queue": classification.queue_s,
+            "queue": max(0.0, total_s - classification.preprocessing_s - classification.forward_s),
             "forward": classification.forward_s,
             "total": total_s,
         },

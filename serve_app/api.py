@@ -10,11 +10,13 @@ from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 
 from models.errors import (
+    MISTAKE,
     DermServeError,
     MalformedRequest,
     MethodNotAllowed,
     ModelUnavailable,
     NotFound,
+    StageUnavailable,
 )
 from serve_app import schemas
 from serve_app.answers import error_response, item, json_response
@@ -113,6 +115,8 @@ def create_api(service: Service, settings: ServeSettings) -> FastAPI:
     async def ready(request: Request) -> Response:
         """200 when a model is loaded, warmed up and self-tested; 503 with the reason otherwise."""
         health = await service.health()
+        if health["status"] == "unreachable":
+            raise StageUnavailable(health["reason"])
         if health["status"] != "ok":
             raise ModelUnavailable(health["reason"])
         return json_response(health)
@@ -170,5 +174,5 @@ async def _answer_framework_error(request: Request, error: HTTPException) -> Res
 async def _answer_bug(request: Request, error: Exception) -> Response:
     """A bug of ours: the log gets the traceback, the client an id to quote."""
     logger.exception("Unexpected error in %s", request.url.path, exc_info=error)
-    bug = DermServeError("The server made a mistake. Report it with this request id.")
+    bug = DermServeError(MISTAKE)
     return error_response(bug, request_id_of(request))

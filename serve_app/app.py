@@ -32,6 +32,7 @@ def build(args: dict[str, Any]) -> Application:
         max_queued_requests=settings.max_waiting,
         cpus=settings.classifier_cpus,
         gpus=settings.classifier_gpus,
+        user_config={"model": "champion"},
     ).bind(settings)
     preprocessor = _deployment(
         Preprocessor,
@@ -45,7 +46,7 @@ def build(args: dict[str, Any]) -> Application:
         max_queued_requests=settings.max_waiting,
         cpus=0.1,
         access_log=True,
-    ).bind(preprocessor, classifier, settings)
+    ).bind(preprocessor, settings)
 
 
 def _deployment(
@@ -56,6 +57,7 @@ def _deployment(
     cpus: float,
     gpus: float = 0.0,
     access_log: bool = False,
+    user_config: dict[str, Any] | None = None,
 ) -> Deployment:
     """A deployment named after its class, with the options that all three share."""
     deploy: Any = serve.deployment(
@@ -67,8 +69,10 @@ def _deployment(
             "num_gpus": gpus,
             "runtime_env": {"env_vars": REPLICA_ENVIRONMENT},
         },
+        user_config=user_config,
         max_surge_percent=100,
         graceful_shutdown_wait_loop_s=0.5,
+        graceful_shutdown_timeout_s=30,  # longer than any request may take
         logging_config=LoggingConfig(enable_access_log=access_log),
     )
     deployment: Deployment = deploy(target)

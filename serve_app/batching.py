@@ -45,6 +45,7 @@ class _Group(Generic[Result]):
 @dataclass(eq=False, slots=True)
 class _Waiting(Generic[Item, Result]):
     item: Item
+    weight: int
     group: _Group[Result]
     index: int
 
@@ -97,7 +98,11 @@ class LateBatcher(Generic[Item, Result]):
         group: _Group[Result] = _Group(
             asyncio.get_running_loop().create_future(), [_OPEN] * len(items)
         )
-        self._waiting.extend(_Waiting(item, group, i) for i, item in enumerate(items))
+        # Weighed before any is queued: an item that cannot be weighed is its caller's error.
+        weighed = [
+            _Waiting(item, self._weigh(item), group, index) for index, item in enumerate(items)
+        ]
+        self._waiting.extend(weighed)
         self._fill_lanes()
         return await group.future
 
@@ -117,7 +122,7 @@ class LateBatcher(Generic[Item, Result]):
             if self._waiting[0].group.future.done():  # done here means cancelled
                 self._waiting.popleft()
                 continue
-            weight += self._weigh(self._waiting[0].item)
+            weight += self._waiting[0].weight
             if batch and weight > self._max_weight:
                 break
             batch.append(self._waiting.popleft())

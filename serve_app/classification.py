@@ -27,6 +27,5 @@ class Classification:
 
     decision: Decision
     model: ServedModel
-    queue_s: float
     forward_s: float
     preprocessing_s: float = 0.0

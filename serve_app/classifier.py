@@ -27,7 +27,8 @@ from serve_app.settings import ServeSettings
 logger = logging.getLogger("ray.serve")
 
 # `@serve.batch` only gathers what arrives together; the late batcher decides what runs
-# together, so neither a wait nor a limit here may hold anything back.
+# together, so neither a wait nor a limit here may hold anything back. Serve warns once that
+# max_ongoing_requests does not fill so many batches, which is as meant.
 _UNLIMITED_BATCHES = 1_000_000
 
 
@@ -49,14 +50,6 @@ class _Loaded:
     served: ServedModel
 
 
-@dataclass(frozen=True, slots=True)
-class _Arrived:
-    """An image and when it came, in seconds of `time.perf_counter`."""
-
-    image: npt.NDArray[np.uint8]
-    at: float
-
-
 class Classifier:
     """One replica: one loaded model, and the lanes of its device.
 
@@ -68,7 +61,7 @@ class Classifier:
         self._settings = settings
         self._loaded: _Loaded | None = None
         self._load_error: str | None = None
-        self._device: LateBatcher[_Arrived, Classification] | None = None
+        self._device: LateBatcher[npt.NDArray[np.uint8], Classification] | None = None
         self._swap: asyncio.Task[None] | None = None
         self._pool = ThreadPoolExecutor(thread_name_prefix="forward")
 
@@ -83,6 +76,8 @@ class Classifier:
         if self._loaded is None:
             await self._load(user_config)
         else:
+            if self._swap is not None:
+                self._swap.cancel()  # only the newest wish counts
             self._swap = asyncio.create_task(self._load(user_config))
 
     async def _load(self, user_config: dict[str, Any]) -> None:
@@ -114,7 +109,12 @@ class Classifier:
     def _load_package(self, user_config: dict[str, Any]) -> _Loaded:
         config = ClassifierConfig.model_validate(user_config)
         package = ModelPackage.load(resolve_package(config.model))
-        engine = create_engine(package, self._settings.engine, self._settings.effective_threads)
+        engine = create_engine(
+            package,
+            self._settings.engine,
+            threads=self._settings.effective_threads,
+            max_batch=self._settings.max_batch_size,
+        )
         warm_up(engine)
         return _Loaded(engine, package, ServedModel.of(package.manifest))
 
@@ -151,44 +151,36 @@ class Classifier:
     async def _grouped(
         self, calls: list[npt.NDArray[np.uint8]]
     ) -> list[list[Classification | DermServeError]]:
-        now = time.perf_counter()
         assert self._device is not None  # checked by `classify`, and never unset
-        results = await self._device.submit(
-            [_Arrived(image, now) for images in calls for image in images]
-        )
+        results = await self._device.submit([image for images in calls for image in images])
         answers = iter([_as_answer(result) for result in results])
         return [[next(answers) for _ in images] for images in calls]
 
-    async def _run(self, batch: list[_Arrived]) -> list[Classification]:
+    async def _run(self, batch: list[npt.NDArray[np.uint8]]) -> list[Classification]:
         """One forward on a lane's thread, with whatever model is loaded when it starts."""
         loaded = self._loaded
         assert loaded is not None  # the device exists only once a model is loaded
         started = time.perf_counter()
         logits = await asyncio.get_running_loop().run_in_executor(
-            self._pool, loaded.engine.forward, [arrived.image for arrived in batch]
+            self._pool, loaded.engine.forward, batch
         )
         forward_s = time.perf_counter() - started
-        return [
-            Classification(decision, loaded.served, started - arrived.at, forward_s)
-            for arrived, decision in zip(
-                batch, decide(logits, loaded.package.manifest.decision), strict=True
-            )
-        ]
+        decisions = decide(logits, loaded.package.manifest.decision)
+        return [Classification(decision, loaded.served, forward_s) for decision in decisions]
 
     async def status(self) -> dict[str, Any]:
         """The loaded model, its engine and what waits, for health checks."""
         if self._loaded is None:
-            return {"ready": False, "reason": self._load_error or "The model is loading."}
+            return {"status": "not_ready", "reason": self._load_error or "The model is loading."}
         manifest = self._loaded.package.manifest
         return {
-            "ready": True,
+            "status": "ok",
             "model": {
                 "version": manifest.version,
                 "dataset_hash": manifest.dataset_hash,
                 "created": manifest.created.isoformat(),
             },
             "engine": asdict(self._loaded.engine.info),
-            "waiting": self._device.waiting if self._device else 0,
             "load_error": self._load_error,
         }
 

@@ -13,8 +13,8 @@ MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 """Largest message between replicas; Ray's default of 4 MiB is less than a batch."""
 
 REPLICA_ENVIRONMENT = {
-    # One event loop per replica: our handlers never block it, and each thread hop saved is
-    # a tenth of a millisecond per stage.
+    # One event loop per replica: our handlers never block it, and requests need not change
+    # threads.
     "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
     "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
     "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(MAX_MESSAGE_BYTES),
@@ -25,6 +25,6 @@ REPLICA_ENVIRONMENT = {
 
 
 def describe_data_path() -> dict[str, str]:
-    """Which proxy and which transport this replica was started with."""
+    """Which proxy and which transport this replica was configured for."""
     haproxy = os.environ.get("RAY_SERVE_ENABLE_HA_PROXY") == "1"
     return {"proxy": "haproxy" if haproxy else "python", "handles": "grpc by value"}

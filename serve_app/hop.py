@@ -6,7 +6,14 @@ import logging
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
-from ray.exceptions import NodeDiedError, RayActorError, RpcError, WorkerCrashedError
+from grpc.aio import AioRpcError
+from ray.exceptions import (
+    NodeDiedError,
+    RayActorError,
+    RpcError,
+    TaskCancelledError,
+    WorkerCrashedError,
+)
 from ray.serve.exceptions import (
     BackPressureError,
     DeploymentUnavailableError,
@@ -14,16 +21,18 @@ from ray.serve.exceptions import (
 )
 from ray.serve.handle import DeploymentHandle
 
-from models.errors import DermServeError, Overloaded, StageUnavailable
+from models.errors import MISTAKE, DermServeError, Overloaded, StageUnavailable
 
 logger = logging.getLogger("ray.serve")
 
 _REPLICA_LOST = (
+    AioRpcError,
     DeploymentUnavailableError,
     NodeDiedError,
     RayActorError,
     ReplicaUnavailableError,
     RpcError,
+    TaskCancelledError,
     WorkerCrashedError,
 )
 
@@ -57,11 +66,10 @@ class Hop(Generic[Item]):
         self._pack = pack
 
     async def call(self, items: list[Item]) -> list[Any]:
-        """One result per item, in order; where no replica could take the call, that for each.
+        """One result per item, in order; where the call as a whole failed, its error for each.
 
-        It does not raise that, because it says nothing about single items and trying them one
-        by one would multiply the load on a stage in trouble. An error that the next stage
-        raised itself is a bug and passes through.
+        It does not raise, because a failed call says nothing about single items and trying
+        them one by one would multiply the load on a stage in trouble.
         """
         try:
             return list(await self._call.remote(self._pack(items)))
@@ -74,4 +82,7 @@ class Hop(Generic[Item]):
             error = StageUnavailable(
                 "A part of the server is restarting. Send the request again in a second."
             )
+        except Exception:
+            logger.exception("A call of the next stage failed")
+            error = DermServeError(MISTAKE)
         return [error] * len(items)

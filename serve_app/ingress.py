@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+import uuid
 from typing import Any
 
 from fastapi import FastAPI
@@ -12,7 +13,15 @@ from ray.exceptions import RayError
 from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
-from models.errors import DeadlineExceeded, DermServeError, Overloaded
+from models.errors import (
+    MISTAKE,
+    BodyTooLarge,
+    DeadlineExceeded,
+    DermServeError,
+    Overloaded,
+    TooManyFiles,
+    UnsupportedImage,
+)
 from serve_app import schemas
 from serve_app.answers import item, prediction
 from serve_app.api import create_api
@@ -32,19 +41,17 @@ class Ingress:
 
     Args:
         preprocessor: handle of the next stage.
-        classifier: handle of the last stage, asked for its status only.
         settings: of the application.
     """
 
     def __init__(
         self,
         preprocessor: DeploymentHandle[Any],
-        classifier: DeploymentHandle[Any],
         settings: ServeSettings,
     ) -> None:
         self._settings = settings
         self._started = time.monotonic()
-        self._classifier_status = classifier.options(method_name="status", _by_reference=False)
+        self._status = preprocessor.options(method_name="status", _by_reference=False)
         self._in_progress = 0
         self._bytes_in_progress = 0
         self._chain: LateBatcher[bytes, Classification] = LateBatcher(
@@ -61,7 +68,7 @@ class Ingress:
         """Called by Serve once the replica is constructed."""
         return create_api(self, self._settings)
 
-    async def predict(self, image: bytes, request_id: str = "") -> dict[str, Any]:
+    async def predict(self, image: bytes, request_id: str | None = None) -> dict[str, Any]:
         """Classify one encoded image.
 
         Returns:
@@ -70,7 +77,7 @@ class Ingress:
         Raises:
             DermServeError: what HTTP would answer with an error status.
         """
-        result = (await self.classify([image], request_id))[0]
+        result = (await self.classify([image], request_id or uuid.uuid4().hex))[0]
         if isinstance(result, DermServeError):
             raise result
         return result
@@ -81,7 +88,8 @@ class Ingress:
         Returns:
             For each image, in order, `{"prediction": ...}` or `{"error": ...}`.
         """
-        return [item(result, "") for result in await self.classify(images, "")]
+        request_id = uuid.uuid4().hex
+        return [item(result, request_id) for result in await self.classify(images, request_id)]
 
     async def classify(
         self, images: list[bytes], request_id: str
@@ -92,9 +100,18 @@ class Ingress:
             For each image, in order, the wire form of its answer, or its error.
 
         Raises:
+            TooManyFiles, BodyTooLarge, UnsupportedImage: if the images are too many, too large
+                or no bytes.
             Overloaded: if more images or bytes would be in progress than the replica holds.
             DeadlineExceeded: if the answers take longer than `deadline_s`.
         """
+        if len(images) > self._settings.max_files:
+            raise TooManyFiles(
+                f"One request may carry {self._settings.max_files} images. Send the rest in "
+                "further requests."
+            )
+        for image in images:
+            self._check(image)
         size = sum(map(len, images))
         if (
             self._in_progress + len(images) > self._settings.max_waiting
@@ -125,21 +142,33 @@ class Ingress:
             for result in results
         ]
 
+    def _check(self, image: bytes) -> None:
+        """What HTTP has checked already, for the callers of handles."""
+        if not isinstance(image, bytes):
+            raise UnsupportedImage(
+                f"An image is the bytes of a file, not a {type(image).__name__}. Read the file."
+            )
+        if len(image) > self._settings.max_image_bytes:
+            raise BodyTooLarge(
+                f"The image is larger than {self._settings.max_image_bytes / 2**20:.3g} MiB."
+            )
+
     async def health(self) -> dict[str, Any]:
         """The wire form of `schemas.Health`, with the word of one classifier replica."""
         try:
-            status = await asyncio.wait_for(self._classifier_status.remote(), STATUS_TIMEOUT_S)
+            status = await asyncio.wait_for(self._status.remote(), STATUS_TIMEOUT_S)
         except (RayError, RayServeException, asyncio.TimeoutError) as error:
             status = {
-                "ready": False,
-                "reason": f"The classifier does not answer ({type(error).__name__}).",
+                "status": "unreachable",
+                "reason": f"The chain does not answer ({type(error).__name__}).",
             }
         return schemas.Health(
-            status="ok" if status["ready"] else "not_ready",
+            status=status["status"],
             reason=status.get("reason"),
             uptime_s=time.monotonic() - self._started,
             model=status.get("model"),
             engine=status.get("engine"),
+            load_error=status.get("load_error"),
             waiting=self._in_progress,
             data_path=describe_data_path(),
         ).model_dump()
@@ -149,4 +178,4 @@ def _as_error(result: Exception) -> DermServeError:
     if isinstance(result, DermServeError):
         return result
     logger.error("The chain failed", exc_info=result)
-    return DermServeError("The server made a mistake. Report it with this request id.")
+    return DermServeError(MISTAKE)

@@ -42,6 +42,7 @@ class Preprocessor:
         self._decoder: LateBatcher[bytes, _Decoded] = LateBatcher(
             self._decode, max_batch=4, lanes=threads
         )
+        self._classifier_status = classifier.options(method_name="status", _by_reference=False)
         hop: Hop[npt.NDArray[np.uint8]] = Hop(classifier, "classify", np.stack)
         self._classifier: LateBatcher[npt.NDArray[np.uint8], Classification] = LateBatcher(
             hop.call, max_batch=settings.max_batch_size, lanes=settings.hop_lanes
@@ -71,6 +72,11 @@ class Preprocessor:
                 answer.preprocessing_s = item.seconds
             results.append(answer)
         return results
+
+    async def status(self) -> dict[str, Any]:
+        """The classifier's status, through the path that images take."""
+        status: dict[str, Any] = await self._classifier_status.remote()
+        return status
 
     async def _decode(self, batch: list[bytes]) -> list[_Decoded | Exception]:
         return await asyncio.get_running_loop().run_in_executor(

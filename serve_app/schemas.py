@@ -39,7 +39,10 @@ class Abstain(_Exact):
 
 
 class Timings(_Exact):
-    """Seconds spent in each stage, and from the body's arrival to the answer."""
+    """Seconds in each stage, and in all: from the whole body's arrival to the answer.
+
+    `queue` is what is not work: waiting for a stage and travelling between stages.
+    """
 
     preprocessing: float
     queue: float
@@ -105,12 +108,13 @@ class BatchPrediction(_Exact):
 class Health(_Exact):
     """What `/health` and `/health/ready` say."""
 
-    status: Literal["ok", "not_ready"]
+    status: Literal["ok", "not_ready", "unreachable"]
     reason: str | None = None
     uptime_s: float
     model: dict[str, Any] | None = None
     engine: dict[str, Any] | None = None
-    waiting: int = Field(0, description="images that wait in this ingress replica and the model")
+    load_error: str | None = Field(None, description="why the last model change failed")
+    waiting: int = Field(0, description="images in progress in this ingress replica")
     data_path: dict[str, str]
 
 

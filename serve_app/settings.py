@@ -26,6 +26,12 @@ class ServeSettings(BaseModel):
     engine: EngineName = "auto"
     classifier_cpus: float = Field(0.5, ge=0, description="logical CPUs that Ray reserves")
     classifier_gpus: float = Field(0.0, ge=0, description="GPUs that Ray reserves")
+    hop_lanes: int = Field(
+        4,
+        ge=1,
+        description="batches in flight from one replica to the next stage; at least "
+        "one for each replica there",
+    )
     threads: int = Field(0, ge=0, description="cores a replica may keep busy; 0 takes all it sees")
     deadline_s: float = Field(
         20.0, gt=0, le=25, description="longest wait for an answer; Serve itself hangs up at 30"
@@ -43,6 +49,8 @@ class ServeSettings(BaseModel):
             raise ValueError(f"max_image_bytes may be {largest} at most")
         if self.max_batch_bytes < self.max_image_bytes:
             raise ValueError("max_batch_bytes must be at least max_image_bytes")
+        if self.max_batch_bytes > self.max_waiting_bytes:
+            raise ValueError(f"max_batch_bytes may be {self.max_waiting_bytes} at most")
         return self
 
     @property
@@ -75,14 +83,17 @@ class ServeSettings(BaseModel):
         return self.max_waiting
 
     @property
-    def hop_lanes(self) -> int:
-        """Batches on their way from one replica to the next stage at the same time."""
-        return 4
-
-    @property
-    def target_ongoing_requests(self) -> int:
+    def ingress_target(self) -> int:
         """Requests per ingress replica at which autoscaling adds one: four batches."""
         return 4 * self.max_batch_size
+
+    @property
+    def stage_target(self) -> int:
+        """Calls, each a batch, per replica of an inner stage at which autoscaling adds one.
+
+        Half of what one replica before it keeps in flight: with all lanes busy, it scales.
+        """
+        return max(1, self.hop_lanes // 2)
 
     @property
     def max_hop_bytes(self) -> int:

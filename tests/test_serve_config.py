@@ -46,11 +46,23 @@ def test_every_deployment_is_named_and_carries_its_autoscaling_block(document: A
 
 def test_the_autoscaling_target_follows_from_the_largest_batch(document: Any) -> None:
     settings = ServeSettings.model_validate(document["applications"][0]["args"])
-    target = _deployments(document)["ingress"]["autoscaling_config"]["target_ongoing_requests"]
-    assert target == settings.target_ongoing_requests
+    targets = {
+        name: deployment["autoscaling_config"]["target_ongoing_requests"]
+        for name, deployment in _deployments(document).items()
+    }
+    assert targets == {
+        "ingress": settings.ingress_target,
+        "preprocessor": settings.stage_target,
+        "classifier": settings.stage_target,
+    }
 
 
-def test_the_classifier_serves_the_registry_s_choice(document: Any) -> None:
+def test_our_deadline_comes_before_serve_hangs_up(document: Any) -> None:
+    settings = ServeSettings.model_validate(document["applications"][0]["args"])
+    assert settings.deadline_s < document["http_options"]["request_timeout_s"]
+
+
+def test_the_classifier_serves_the_champion(document: Any) -> None:
     config = ClassifierConfig.model_validate(_deployments(document)["classifier"]["user_config"])
     assert config.model == "champion"
 

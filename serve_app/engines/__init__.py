@@ -12,14 +12,17 @@ from serve_app.engines.base import Engine
 EngineName = Literal["auto", "openvino", "torch-cuda", "torch-cpu"]
 
 
-def create_engine(package: ModelPackage, name: EngineName = "auto", threads: int = 1) -> Engine:
+def create_engine(
+    package: ModelPackage, name: EngineName = "auto", *, threads: int = 1, max_batch: int = 32
+) -> Engine:
     """Load a model package into an engine.
 
     Args:
         package: verified files of the model.
         name: `auto` takes CUDA if this process sees a GPU, else OpenVINO if it is
             installed, else torch on the CPU.
-        threads: CPU cores the engine may keep busy; at least 1.
+        threads: CPU cores a CPU engine may keep busy; at least 1.
+        max_batch: largest batch of a GPU engine; a CPU engine knows its own.
 
     Raises:
         InvalidConfiguration: if the name is unknown, or the engine named cannot run here.
@@ -35,7 +38,7 @@ def create_engine(package: ModelPackage, name: EngineName = "auto", threads: int
     if name == "torch-cuda":
         from serve_app.engines.torch_cuda import TorchCudaEngine
 
-        return TorchCudaEngine(package)
+        return TorchCudaEngine(package, max_batch)
     if name == "torch-cpu":
         from serve_app.engines.torch_cpu import TorchCpuEngine
 

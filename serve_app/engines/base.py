@@ -47,7 +47,7 @@ class Engine(Protocol):
 
 
 def warm_up(engine: Engine) -> None:
-    """Run every batch size once, so that no user pays for a first call.
+    """Run batches of 1, 2, 4 ... once, so that no user pays for a first call.
 
     Raises:
         InvalidPackage: if the engine answers with another shape or with non-finite values.

@@ -8,7 +8,7 @@ import numpy as np
 import openvino as ov
 
 from models.classes import CLASSES
-from models.package import GRAPH_FILE, ModelPackage
+from models.package import GRAPH_FILE, GRAPH_WEIGHTS_FILE, ModelPackage
 from models.preprocessing import IMAGE_SIZE
 from serve_app.engines.base import EngineInfo, Images, Logits
 
@@ -27,7 +27,7 @@ class OpenVinoEngine:
 
     def __init__(self, package: ModelPackage, threads: int = 1) -> None:
         core = ov.Core()
-        graph = core.read_model(package.file(GRAPH_FILE))
+        graph = core.read_model(package.file(GRAPH_FILE), package.file(GRAPH_WEIGHTS_FILE))
         capabilities = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         precision = "bf16" if "BF16" in capabilities else "f32"
         options = {

@@ -16,21 +16,21 @@ class TorchCudaEngine:
 
     Args:
         package: must hold the weights.
+        max_batch: images in one forward.
 
     Raises:
         InvalidConfiguration: if torch finds no GPU.
     """
 
-    max_piece = 32
-
-    def __init__(self, package: ModelPackage) -> None:
+    def __init__(self, package: ModelPackage, max_batch: int = 32) -> None:
         if not torch.cuda.is_available():
             raise InvalidConfiguration(
-                "The engine torch-cuda needs a GPU and none is visible. Give the classifier "
-                "`ray_actor_options: {num_gpus: 1}`, or choose the engine auto."
+                "The engine torch-cuda needs a GPU and none is visible. Set `classifier_gpus: 1` "
+                "in the args of serve_config.yaml, or choose the engine auto."
             )
         model = load_classifier(package.file(WEIGHTS_FILE))
         self._model = model.to("cuda", torch.bfloat16).to(memory_format=torch.channels_last)
+        self.max_piece = max_batch
         self.info = EngineInfo(
             name="torch-cuda",
             device=torch.cuda.get_device_name(),

@@ -51,7 +51,6 @@ class InProcessChain:
         answer = Classification(
             decision=decide(logits, self._package.manifest.decision)[0],
             model=ServedModel.of(self._package.manifest),
-            queue_s=0.0,
             forward_s=time.perf_counter() - decoded,
             preprocessing_s=decoded - started,
         )

@@ -265,3 +265,14 @@ async def test_a_lane_belongs_to_no_caller() -> None:
     batcher = LateBatcher(run, max_batch=4)
     await asyncio.gather(call("a"), call("b"))
     assert set(seen) == {"nobody"}
+
+
+async def test_an_item_that_cannot_be_weighed_fails_its_caller_only() -> None:
+    async def run(batch: list[bytes]) -> list[int]:
+        return [len(item) for item in batch]
+
+    batcher: LateBatcher[bytes, int] = LateBatcher(run, max_batch=4, weigh=len, max_weight=100)
+    with pytest.raises(TypeError):
+        await batcher.submit([b"good", None])  # type: ignore[list-item]
+    assert batcher.waiting == 0
+    assert await batcher.submit([b"good"]) == [4]

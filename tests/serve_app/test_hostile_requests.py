@@ -140,10 +140,11 @@ def test_a_client_that_hangs_up_harms_nobody(server: LocalServer, client: httpx.
 def test_a_deployment_without_a_model_says_what_to_do(
     server: LocalServer, client: httpx.Client, jpeg: bytes
 ) -> None:
-    with _second_application(server, client, user_config={"model": "/nowhere"}):
+    config = {"model": "/nowhere"}
+    with _second_application(server, client, name="modelless", user_config=config):
         for response in (
-            client.get("/second/health/ready"),
-            client.post("/second/predict", content=jpeg),
+            client.get("/modelless/health/ready"),
+            client.post("/modelless/predict", content=jpeg),
         ):
             assert _error(response) == (503, "model_unavailable")
             assert int(response.headers["retry-after"]) > 0
@@ -151,8 +152,8 @@ def test_a_deployment_without_a_model_says_what_to_do(
 
 
 def test_a_passed_deadline_is_said(server: LocalServer, client: httpx.Client, jpeg: bytes) -> None:
-    with _second_application(server, client, args={"deadline_s": 0.0001}):
-        assert _error(client.post("/second/predict", content=jpeg)) == (504, "deadline_exceeded")
+    with _second_application(server, client, name="hasty", args={"deadline_s": 0.0001}):
+        assert _error(client.post("/hasty/predict", content=jpeg)) == (504, "deadline_exceeded")
 
 
 @contextlib.contextmanager
@@ -160,13 +161,14 @@ def _second_application(
     server: LocalServer,
     client: httpx.Client,
     *,
+    name: str,
     args: dict[str, object] | None = None,
     user_config: dict[str, object] | None = None,
 ) -> Iterator[None]:
-    """The same application once more, with other settings, under /second."""
+    """The same application once more, with other settings, under its name."""
     first = server.config["applications"]
     second = copy.deepcopy(first[0])
-    second |= {"name": "second", "route_prefix": "/second"}
+    second |= {"name": name, "route_prefix": f"/{name}"}
     second["args"] |= args or {}
     for deployment in second["deployments"]:
         if deployment["name"] == "classifier":
@@ -175,7 +177,7 @@ def _second_application(
     server.deploy()
     try:
         deadline = time.monotonic() + 60
-        while client.get("/second/health/live").status_code != 200:
+        while client.get(f"/{name}/health/live").status_code != 200:
             assert time.monotonic() < deadline, "the second application did not come up"
             time.sleep(0.2)
         yield

@@ -6,7 +6,6 @@ import os
 import pickle
 
 import pytest
-import yaml
 from pydantic import ValidationError
 
 from models.configuration import validate
@@ -15,7 +14,6 @@ from models.limits import DEFAULT_LIMITS
 from models.preprocessing import IMAGE_SIZE
 from serve_app.datapath import REPLICA_ENVIRONMENT
 from serve_app.settings import MIB, ServeSettings
-from tests.conftest import PROJECT
 
 MESSAGE_BYTES = int(REPLICA_ENVIRONMENT["RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH"])
 PIXEL_BYTES = IMAGE_SIZE * IMAGE_SIZE * 3
@@ -32,7 +30,7 @@ def test_no_queue_is_smaller_than_what_feeds_it(size: int) -> None:
     assert settings.ingress_ongoing_requests > settings.max_waiting
     assert settings.stage_ongoing_requests >= settings.hop_lanes
     # A replica is added before the one there is turns requests away.
-    assert size <= settings.target_ongoing_requests < settings.max_waiting
+    assert size <= settings.ingress_target < settings.max_waiting
 
 
 @pytest.mark.parametrize("size", [1, 32, 256])
@@ -56,15 +54,6 @@ def test_a_batch_that_holds_no_image_is_refused() -> None:
 def test_the_defaults_are_the_decoders() -> None:
     assert ServeSettings().image_limits == DEFAULT_LIMITS
     assert ServeSettings(max_pixels=123).image_limits.max_pixels == 123
-
-
-def test_the_targets_of_serve_config_follow_from_its_largest_batch() -> None:
-    document = yaml.safe_load((PROJECT / "serve_config.yaml").read_text(encoding="utf-8"))
-    (application,) = document["applications"]
-    settings = ServeSettings.model_validate(application["args"])
-    for deployment in application["deployments"]:
-        target = deployment["autoscaling_config"]["target_ongoing_requests"]
-        assert target == settings.target_ongoing_requests
 
 
 def test_threads() -> None:

@@ -117,7 +117,7 @@ def test_an_unknown_engine_is_refused(champion: ModelPackage) -> None:
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_cuda_without_a_gpu_is_refused(champion: ModelPackage) -> None:
-    with pytest.raises(InvalidConfiguration, match=r"none is visible.*num_gpus"):
+    with pytest.raises(InvalidConfiguration, match=r"none is visible.*classifier_gpus"):
         create_engine(champion, "torch-cuda")
 
 

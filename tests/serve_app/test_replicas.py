@@ -1,0 +1,113 @@
+"""Replicas that die, and models that change, under requests."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from cluster.server import LocalServer
+from models.package import MANIFEST_FILE, ModelPackage
+
+PATIENCE_S = 60.0
+
+
+@pytest.fixture
+def client(server: LocalServer) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=server.url, timeout=30) as client:
+        yield client
+
+
+def _replica_pid(stage: str) -> int:
+    (pid,) = [
+        process.pid
+        for process in psutil.Process().children(recursive=True)
+        if process.cmdline()
+        and process.cmdline()[0].startswith(f"ray::ServeReplica:dermserve:{stage}")
+    ]
+    return pid
+
+
+@pytest.mark.parametrize("stage", ["preprocessor", "classifier"])
+def test_a_killed_replica_costs_no_more_than_a_503(
+    client: httpx.Client, jpeg: bytes, stage: str
+) -> None:
+    client.post("/predict", content=jpeg).raise_for_status()
+    os.kill(killed := _replica_pid(stage), signal.SIGKILL)
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        assert time.monotonic() < deadline, "it did not recover"
+        response = client.post("/predict", content=jpeg)
+        if response.status_code == 200:
+            with contextlib.suppress(ValueError):  # not there yet: answered from a queue
+                if _replica_pid(stage) != killed:
+                    break
+        else:
+            assert response.status_code in (503, 504), response.text
+            assert response.json()["error"]["code"] in ("stage_unavailable", "deadline_exceeded")
+
+
+@contextlib.contextmanager
+def _model(server: LocalServer, name: str) -> Iterator[None]:
+    """The same configuration with another model."""
+    (classifier,) = [
+        deployment
+        for deployment in server.config["applications"][0]["deployments"]
+        if deployment["name"] == "classifier"
+    ]
+    before = classifier["user_config"]
+    classifier["user_config"] = {"model": name}
+    server.deploy()
+    try:
+        yield
+    finally:
+        classifier["user_config"] = before
+        server.deploy()
+
+
+def _wait_for_version(client: httpx.Client, jpeg: bytes, version: str) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        response = client.post("/predict", content=jpeg)
+        assert response.status_code == 200, response.text
+        if response.json()["model_version"] == version:
+            return
+        assert time.monotonic() < deadline, f"version {version} did not come"
+
+
+def test_a_new_model_takes_over_without_a_lost_request(
+    server: LocalServer,
+    client: httpx.Client,
+    jpeg: bytes,
+    tiny_package: ModelPackage,
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "second"
+    shutil.copytree(tiny_package.folder, folder)
+    manifest = tiny_package.manifest.model_copy(update={"version": "tiny-2"})
+    (folder / MANIFEST_FILE).write_text(manifest.model_dump_json())
+    pid = _replica_pid("classifier")
+    with _model(server, str(folder)):
+        _wait_for_version(client, jpeg, "tiny-2")
+    _wait_for_version(client, jpeg, tiny_package.manifest.version)
+    assert _replica_pid("classifier") == pid
+
+
+def test_a_broken_model_leaves_the_old_one_serving(
+    server: LocalServer, client: httpx.Client, jpeg: bytes, tiny_package: ModelPackage
+) -> None:
+    with _model(server, "/nowhere"):
+        deadline = time.monotonic() + PATIENCE_S
+        while (health := client.get("/health").json())["load_error"] is None:
+            assert time.monotonic() < deadline, "the failure was not reported"
+        assert "/nowhere" in health["load_error"]
+        assert health["status"] == "ok"
+        _wait_for_version(client, jpeg, tiny_package.manifest.version)
