@@ -7,6 +7,7 @@ from importlib.metadata import version
 from typing import Any, Protocol
 
 from fastapi import FastAPI, Request, Response
+from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 
 from models.errors import (
@@ -52,7 +53,8 @@ def create_api(service: Service, settings: ServeSettings) -> FastAPI:
         service: answers the requests.
         settings: limits of bodies and batches.
     """
-    app = FastAPI(
+    # Its pages carry their scripts with them: hospital networks reach no CDN.
+    app = FastAPIOffline(
         title="DermServe",
         version=version("dermserve"),
         description="Classifies dermatoscopic images of skin lesions. " + schemas.RESEARCH_USE,
@@ -63,7 +65,7 @@ def create_api(service: Service, settings: ServeSettings) -> FastAPI:
         },
     )
 
-    @app.get("/", response_model=schemas.ServiceInfo)
+    @app.get("/", tags=["Service"], summary="What this is", response_model=schemas.ServiceInfo)
     async def root() -> Response:
         """What this is and where to go."""
         links = {name: f"/{name}" for name in ("docs", "predict", "health")}
@@ -71,6 +73,8 @@ def create_api(service: Service, settings: ServeSettings) -> FastAPI:
 
     @app.post(
         "/predict",
+        tags=["Predictions"],
+        summary="Classify one image",
         response_model=schemas.Prediction,
         responses=ERRORS,
         openapi_extra=PREDICT_BODY,
@@ -82,6 +86,8 @@ def create_api(service: Service, settings: ServeSettings) -> FastAPI:
 
     @app.post(
         "/predict/batch",
+        tags=["Predictions"],
+        summary="Classify several images",
         response_model=schemas.BatchPrediction,
         response_model_exclude_none=True,
         responses=ERRORS,
@@ -97,18 +103,30 @@ def create_api(service: Service, settings: ServeSettings) -> FastAPI:
         )
         return json_response(await predict_files(service, files, request_id_of(request)))
 
-    @app.get("/health", response_model=schemas.Health)
+    @app.get(
+        "/health",
+        tags=["Health"],
+        summary="Model, engine and data path",
+        response_model=schemas.Health,
+    )
     async def health() -> Response:
         """The model, its engine, what waits and the path that requests take."""
         return json_response(await service.health())
 
-    @app.get("/health/live", response_model=schemas.Live)
+    @app.get(
+        "/health/live",
+        tags=["Health"],
+        summary="Is the process alive?",
+        response_model=schemas.Live,
+    )
     async def live() -> Response:
         """200 as long as this process answers."""
         return json_response(schemas.Live().model_dump())
 
     @app.get(
         "/health/ready",
+        tags=["Health"],
+        summary="Can it answer predictions?",
         response_model=schemas.Health,
         responses={503: {"model": schemas.ErrorResponse}},
     )

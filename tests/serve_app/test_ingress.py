@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -131,7 +132,12 @@ def test_health_says_what_runs(client: httpx.Client, tiny_package: ModelPackage)
 
 def test_the_front_page_leads_on(client: httpx.Client) -> None:
     info = schemas.ServiceInfo.model_validate(client.get("/").json())
-    assert client.get(info.links["docs"]).status_code == 200
+    docs = client.get(info.links["docs"])
+    assert docs.status_code == 200
+    assets = re.findall(r'(?:src|href)="([^"]+)"', docs.text)
+    assert assets
+    for asset in assets:  # each from this server, none from a CDN
+        assert client.get(asset).status_code == 200
     paths = client.get("/openapi.json").json()["paths"]
     assert {"/", "/predict", "/predict/batch", "/health", "/health/live", "/health/ready"} == set(
         paths
