@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -85,12 +86,15 @@ def test_ray_start_and_serve_deploy(
 
     answer = httpx.post(f"{url}/predict", content=jpeg, timeout=30)
     schemas.Prediction.model_validate(answer.json())
-    status = subprocess.run(
-        [BIN / "serve", "status", "-a", dashboard], env=environment, check=True, capture_output=True
-    )
-    application = yaml.safe_load(status.stdout)["applications"]["dermserve"]
-    assert application["status"] == "RUNNING"
-    assert {name: d["status"] for name, d in application["deployments"].items()} == {
+
+    def application() -> Any:
+        command = [BIN / "serve", "status", "-a", dashboard]
+        status = subprocess.run(command, env=environment, check=True, capture_output=True)
+        return yaml.safe_load(status.stdout)["applications"]["dermserve"]
+
+    # Replicas answer a moment before the controller has counted them all.
+    _wait_for(lambda: application()["status"] == "RUNNING")
+    assert {name: d["status"] for name, d in application()["deployments"].items()} == {
         "ingress": "HEALTHY",
         "preprocessor": "HEALTHY",
         "classifier": "HEALTHY",
