@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
-from models.package import ModelPackage, resolve_package
+from models.package import ModelPackage
 from models.preprocessing import decode_image
+from models.registry_process import resolve
 from serve_app.engines import EngineName, create_engine
 from serve_app.engines.base import warm_up
 
@@ -48,7 +49,7 @@ def _share(start: Barrier) -> None:
 
 
 def _loop(bodies: list[bytes], seconds: float, name: EngineName) -> int:
-    engine = create_engine(ModelPackage.load(resolve_package("champion")), name, threads=1)
+    engine = create_engine(ModelPackage.load(resolve("champion")), name, threads=1)
     warm_up(engine)
     _start.wait()
     done = 0

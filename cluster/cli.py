@@ -9,6 +9,10 @@ from rich.console import Console
 from rich.text import Text
 
 from benchmarks.load import bench
+from cluster.evaluate_command import evaluate
+from cluster.import_command import import_ham10000
+from cluster.models_command import app as models
+from cluster.package_command import package
 from cluster.train_command import train
 from cluster.up_command import up
 from models.errors import DermServeError
@@ -20,8 +24,12 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
 )
 app.command()(up)
+app.command()(import_ham10000)
 app.command()(train)
+app.command()(package)
+app.command()(evaluate)
 app.command()(bench)
+app.add_typer(models, name="models")
 
 
 def main() -> None:

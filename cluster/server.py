@@ -16,6 +16,7 @@ import httpx
 from cluster.environment import ray_environment
 from models.configuration import read_yaml
 from models.errors import DermServeError, InvalidConfiguration
+from models.tracking_uri import REGISTRY_VARIABLE, tracking_uri
 
 DASHBOARD_PORT = 8265
 APPLICATION = "dermserve"
@@ -67,6 +68,8 @@ class LocalServer:
             **ray_environment(),
             **_ONE_MACHINE,
             **_haproxy_ports(),
+            # Replicas work in other folders; all are to mean the same registry.
+            REGISTRY_VARIABLE: tracking_uri(),
             **(environment or {}),
         }
         self._dashboard_port = dashboard_port

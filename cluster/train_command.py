@@ -1,17 +1,20 @@
-"""`dermserve train`: the training pipeline with progress bars."""
+"""`dermserve train`: the training pipeline on the command line."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from cluster.environment import ray_environment
 from configs import FOLDER
-from models.configuration import read_config
+from models.configuration import read_config, validate
+from models.errors import InvalidConfiguration
 from models.package import BUNDLED_CHAMPION
+from models.registry_process import resolve
 
 
 def train(
@@ -25,65 +28,69 @@ def train(
             help="ImageNet backbone (safetensors); torchvision downloads one if not given."
         ),
     ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            help="Start from a trained network instead: champion, a version of the registry, a "
+            "package folder, or its weights.safetensors.",
+        ),
+    ] = None,
     version: Annotated[str, typer.Option(help="Name of the new version.")] = "1",
     config: Annotated[Path, typer.Option(help="Recipe.")] = FOLDER / "training.yaml",
+    workers: Annotated[
+        int | None,
+        typer.Option(help="Ray Train workers, instead of the recipe's; 0 trains without Ray."),
+    ] = None,
+    run: Annotated[
+        str | None,
+        typer.Option(
+            help="Name of the run in var/runs. With the name of a run that was stopped or "
+            "killed, it goes on; with that of a finished one, it is packaged again."
+        ),
+    ] = None,
 ) -> None:
     """Train a model on HAM10000, judge it and write its package.
 
+    A Ray cluster on this machine is used if one runs, for example that of `dermserve up`;
+    RAY_ADDRESS names another one, and RAY_ADDRESS=local starts one for this run alone.
+
     Example: dermserve train --data ~/HAM10000 --output var/model-2 --version 2
     """
+    if weights is not None and start is not None:
+        raise InvalidConfiguration("Use either --weights or --from, not both.")
+    # Ray reads its environment when it is imported.
+    os.environ.update(ray_environment())
     # Torch takes seconds to import; the other commands do not need it.
-    from training.loop import Step
-    from training.pipeline import Progress as Listeners
-    from training.pipeline import run_training
+    from cluster.train_display import TrainDisplay
+    from training.pipeline import run_name, run_training
     from training.settings import TrainingSettings
+    from training.trainer import runs_folder
 
     settings = read_config(config, TrainingSettings)
+    if workers is not None:
+        changed = {**settings.model_dump(), "workers": workers}
+        settings = validate(changed, TrainingSettings, "--workers")
+    run = run or run_name(version)
     console = Console()
-    bars = Progress(
-        TextColumn("{task.description:<12}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
-        console=console,
-    )
-    training = None
-
-    def on_images(split: str, count: int) -> Any:
-        task = bars.add_task(f"{split} images", total=count, note="")
-        return lambda: bars.advance(task)
-
-    def on_step(step: Step) -> None:
-        nonlocal training
-        if training is None:
-            training = bars.add_task("training", total=step.steps, note="")
-        note = f"epoch {step.epoch + 1}/{settings.epochs}, loss {step.loss:.3f}"
-        bars.update(training, completed=step.step, note=note)
-
-    def on_epoch(epoch: int, metrics: dict[str, Any]) -> None:
+    try:
+        with TrainDisplay(console, settings.epochs) as display:
+            package = run_training(
+                dataset=data,
+                weights=weights if start is None else _start(start),
+                output=output,
+                version=version,
+                settings=settings,
+                progress=display.listeners,
+                run=run,
+                storage=runs_folder(),
+                tracked=True,
+            )
+    except KeyboardInterrupt:
         console.print(
-            f"epoch {epoch:>2}: validation balanced accuracy {metrics['balanced_accuracy']:.3f}, "
-            f"macro AUC {metrics['macro_auc']:.3f}"
+            f"Stopped. Go on with the same command and --run {run}.", markup=False, soft_wrap=True
         )
-
-    listeners = Listeners(
-        on_images=on_images,
-        on_step=on_step,
-        on_epoch=on_epoch,
-        on_warning=lambda sentence: console.print(
-            sentence, style="yellow", markup=False, soft_wrap=True
-        ),
-    )
-    with bars:
-        package = run_training(
-            dataset=data,
-            weights=weights,
-            output=output,
-            version=version,
-            settings=settings,
-            progress=listeners,
-        )
+        raise
     result: Any = package.manifest.metrics["test"]
     console.print(
         f"Model {version} is in {package.folder}: test balanced accuracy "
@@ -91,3 +98,8 @@ def train(
         markup=False,  # a folder's name may hold brackets
         soft_wrap=True,
     )
+
+
+def _start(name: str) -> Path:
+    """What `--from` names: a file of weights, or the folder of a package."""
+    return Path(name) if Path(name).is_file() else resolve(name)

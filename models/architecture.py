@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from safetensors import SafetensorError
@@ -17,8 +18,9 @@ MEAN = (0.485, 0.456, 0.406)
 """ImageNet channel means (RGB, of values in 0..1) that the backbone was pretrained with."""
 STD = (0.229, 0.224, 0.225)
 
-FEATURES = 1280
-"""Width of the pooled backbone features."""
+
+NOVELTY_BLOCK = 13
+"""Index in `features` of the block whose output tells novelty: 96 channels of 14 x 14."""
 
 
 class LesionClassifier(nn.Module):
@@ -38,6 +40,19 @@ class LesionClassifier(nn.Module):
         self.register_buffer("mean", 255 * torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", 255 * torch.tensor(STD).view(1, 3, 1, 1), persistent=False)
 
+    def describe(self, images: torch.Tensor) -> Description:
+        """Everything that the network says of some images.
+
+        Args:
+            images: uint8 or float in 0..255, shape (batch, 3, 224, 224).
+        """
+        values = (images.to(self.mean.dtype) - self.mean) / self.std
+        middle = self.features[: NOVELTY_BLOCK + 1](values)
+        mean = middle.mean(dim=(2, 3))
+        deviation = (middle - mean[:, :, None, None]).square().mean(dim=(2, 3)).sqrt()
+        pooled = self.features[NOVELTY_BLOCK + 1 :](middle).mean(dim=(2, 3))
+        return Description(self.classifier(pooled), pooled, torch.cat([mean, deviation], dim=1))
+
     def pooled_features(self, images: torch.Tensor) -> torch.Tensor:
         """Float (batch, 1280): the last feature map averaged over its positions."""
         normalised = (images.to(self.mean.dtype) - self.mean) / self.std
@@ -47,6 +62,17 @@ class LesionClassifier(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         logits: torch.Tensor = self.classifier(self.pooled_features(images))
         return logits
+
+
+class Description(NamedTuple):
+    """What the network says of a batch."""
+
+    logits: torch.Tensor
+    """Float, shape (batch, 7)."""
+    features: torch.Tensor
+    """Pooled, float, shape (batch, 1280)."""
+    statistics: torch.Tensor
+    """What novelty is told from, float, shape (batch, 192); see `models.novelty`."""
 
 
 def load_imagenet_features(model: LesionClassifier, path: Path | None) -> None:

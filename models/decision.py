@@ -12,7 +12,7 @@ from models.calibration import temperature_scale
 from models.classes import CLASSES, MALIGNANT_COLUMNS
 from models.package import DecisionRules
 
-AbstainReason = Literal["too_uncertain"]
+AbstainReason = Literal["out_of_distribution", "too_uncertain"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,8 @@ class Decision:
     """p(mel) + p(bcc) + p(akiec)."""
     prediction_set: tuple[str, ...]
     """`predicted_class` and what else the stated coverage cannot rule out, likeliest first."""
+    novelty: float
+    """How unlike the training images the image is; see `models.novelty`."""
     abstain_reason: AbstainReason | None
     """Why the answer should not be relied on; None if it may be."""
 
@@ -47,11 +49,14 @@ def calibrated_probabilities(
     return temperature_scale(logits + np.asarray(rules.logit_shift, np.float32), rules.temperature)
 
 
-def decide(logits: npt.NDArray[np.float32], rules: DecisionRules) -> list[Decision]:
+def decide(
+    logits: npt.NDArray[np.float32], novelty: npt.NDArray[np.float32], rules: DecisionRules
+) -> list[Decision]:
     """Apply a model's decision rules.
 
     Args:
         logits: shape (batch, 7).
+        novelty: scores of the same images, shape (batch,).
         rules: of the model that made them.
     """
     probabilities = calibrated_probabilities(logits, rules)
@@ -59,22 +64,28 @@ def decide(logits: npt.NDArray[np.float32], rules: DecisionRules) -> list[Decisi
     malignant = probabilities[:, MALIGNANT_COLUMNS].sum(axis=1).tolist()
     order = np.argsort(-probabilities, axis=1).tolist()
     decisions = []
-    for row, best, score, ranking in zip(
-        probabilities.tolist(), predicted, malignant, order, strict=True
+    for row, best, score, unlikeness, ranking in zip(
+        probabilities.tolist(), predicted, malignant, novelty.tolist(), order, strict=True
     ):
         prediction_set = tuple(
             CLASSES[column]
             for column in ranking
             if row[column] >= rules.prediction_set_threshold or column == best
         )
-        uncertain = len(prediction_set) > rules.max_prediction_set
+        reason: AbstainReason | None = None
+        # Of a picture that shows no lesion, nothing else is worth saying.
+        if unlikeness > rules.novelty_threshold:
+            reason = "out_of_distribution"
+        elif len(prediction_set) > rules.max_prediction_set:
+            reason = "too_uncertain"
         decisions.append(
             Decision(
                 predicted_class=CLASSES[best],
                 probabilities=tuple(row),
                 malignant_score=min(score, 1.0),
                 prediction_set=prediction_set,
-                abstain_reason="too_uncertain" if uncertain else None,
+                novelty=unlikeness,
+                abstain_reason=reason,
             )
         )
     return decisions

@@ -87,6 +87,12 @@ class TooManyFiles(DermServeError):
     status, code = 413, "too_many_files"
 
 
+class UnknownClass(DermServeError):
+    """A request names a class that is none of the seven."""
+
+    status, code = 422, "unknown_class"
+
+
 class NotFound(DermServeError):
     """No such route or resource."""
 

@@ -7,7 +7,6 @@ unaltered or refused. Nothing in it is executable and nothing is unpickled.
 from __future__ import annotations
 
 import hashlib
-import os
 from datetime import datetime
 from pathlib import Path
 from typing import Literal
@@ -22,12 +21,18 @@ MANIFEST_FILE = "model.json"
 WEIGHTS_FILE = "weights.safetensors"
 GRAPH_FILE = "graph.xml"
 GRAPH_WEIGHTS_FILE = "graph.bin"
+INT8_GRAPH_FILE = "graph_int8.xml"
+INT8_GRAPH_WEIGHTS_FILE = "graph_int8.bin"
+NOVELTY_FILE = "novelty.safetensors"
+REPLAY_FILE = "replay.safetensors"
 CARD_FILE = "card.md"
 
 BUNDLED_CHAMPION = Path(__file__).parent / "champion"
 """The package that ships with the project."""
 
 CHAMPION_VARIABLE = "DERMSERVE_CHAMPION"
+"""Environment variable: folder of the package that a registry without a champion begins with;
+the bundled one if it is not set."""
 """Environment variable that names another package folder as the champion."""
 
 
@@ -64,18 +69,23 @@ class DecisionRules(_Frozen):
         "the class frequencies out of the logits, probabilities have to hold them",
     )
     temperature: FiniteFloat = Field(gt=0)
-    malignant: OperatingPoint
+    melanoma: OperatingPoint = Field(description="of the probability of mel")
+    malignant: OperatingPoint = Field(description="of p(mel) + p(bcc) + p(akiec)")
     prediction_set_threshold: float = Field(ge=0, le=1)
     prediction_set_coverage: float = Field(gt=0, lt=1)
     max_prediction_set: int = Field(
         ge=1, description="a larger prediction set makes the model abstain as too uncertain"
     )
+    novelty_threshold: FiniteFloat = Field(
+        description="a higher novelty makes the model abstain as out of distribution"
+    )
 
 
 class SplitRecord(_Frozen):
-    """Which images the model learned from and was judged on."""
+    """Which images the model learned from and was judged on: their number by class."""
 
-    seed: int
+    name: str = Field(description="version of the frozen split")
+    hash: str = Field(description="SHA-256 of its lesions and parts")
     train: dict[str, int]
     validation: dict[str, int]
     test: dict[str, int]
@@ -84,7 +94,7 @@ class SplitRecord(_Frozen):
 class Manifest(_Frozen):
     """`model.json`."""
 
-    format: Literal[1] = 1
+    format: Literal[2] = 2
     architecture: Literal["mobilenet_v2"] = "mobilenet_v2"
     version: str = Field(pattern=r"^[0-9A-Za-z][0-9A-Za-z._-]{0,63}$")
     created: datetime
@@ -95,6 +105,9 @@ class Manifest(_Frozen):
     split: SplitRecord
     dataset_hash: str
     recipe: dict[str, object]
+    notes: tuple[str, ...] = Field(
+        (), description="what decided the recipe: ablations, a sentence each"
+    )
     licence: str
     citation: str
     files: dict[str, str] = Field(description="SHA-256 in hexadecimal, by file name")
@@ -118,9 +131,8 @@ class ModelPackage:
         path = folder / MANIFEST_FILE
         if not path.is_file():
             raise InvalidPackage(
-                f"There is no model package in {folder}. Train one with `dermserve train`, or set "
-                f"{CHAMPION_VARIABLE} to a folder that holds {MANIFEST_FILE}; then start the "
-                "server again."
+                f"There is no model package in {folder}. Name a folder that holds {MANIFEST_FILE}, "
+                "or train one with `dermserve train`."
             )
         try:
             manifest = Manifest.model_validate_json(path.read_bytes())
@@ -145,16 +157,9 @@ class ModelPackage:
             raise InvalidPackage(f"{self.folder} has no {name}.")
         return self.folder / name
 
-
-def resolve_package(name: str) -> Path:
-    """The folder that a model name of the configuration stands for.
-
-    Args:
-        name: `champion`, or the path of a package folder.
-    """
-    if name == "champion":
-        return Path(os.environ.get(CHAMPION_VARIABLE) or BUNDLED_CHAMPION)
-    return Path(name)
+    def __contains__(self, name: str) -> bool:
+        """Whether the package holds a file of this name."""
+        return name in self.manifest.files
 
 
 def sha256_of(path: Path) -> str:

@@ -11,6 +11,7 @@ from starlette.responses import Response
 from models.classes import CLASSES
 from models.diagnosis import diagnoses
 from models.errors import DermServeError
+from models.package import OperatingPoint
 from serve_app.classification import Classification
 from serve_app.schemas import RESEARCH_USE
 
@@ -30,17 +31,16 @@ def prediction(
         "inference_time": classification.forward_s,
         "diagnosis": diagnosis,
         "malignant_score": decision.malignant_score,
-        "operating_point": {
-            "threshold": model.malignant.threshold,
-            "exceeded": decision.malignant_score >= model.malignant.threshold,
-            "validation_sensitivity": model.malignant.validation_sensitivity,
-            "test_sensitivity": model.malignant.test_sensitivity,
-            "test_specificity": model.malignant.test_specificity,
-        },
+        "operating_point": _operating_point(model.rules.malignant, decision.malignant_score),
+        "melanoma_operating_point": _operating_point(model.rules.melanoma, probabilities["mel"]),
         "prediction_set": decision.prediction_set,
         "abstain": {
             "abstain": decision.abstain_reason is not None,
             "reason": decision.abstain_reason,
+        },
+        "novelty": {
+            "score": decision.novelty,
+            "threshold": model.rules.novelty_threshold,
         },
         "model_version": model.version,
         "dataset_hash": model.dataset_hash,
@@ -78,6 +78,16 @@ def error_response(error: DermServeError, request_id: str) -> Response:
 def json_response(content: dict[str, Any], status: int = 200) -> Response:
     """Serialise with orjson, which takes floats ten times as fast as the standard library."""
     return Response(orjson.dumps(content), status, media_type="application/json")
+
+
+def _operating_point(point: OperatingPoint, score: float) -> dict[str, Any]:
+    return {
+        "threshold": point.threshold,
+        "exceeded": score >= point.threshold,
+        "validation_sensitivity": point.validation_sensitivity,
+        "test_sensitivity": point.test_sensitivity,
+        "test_specificity": point.test_specificity,
+    }
 
 
 @cache

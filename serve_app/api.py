@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from importlib.metadata import version
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Query, Request, Response
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 
+from models.classes import CLASSES
 from models.errors import (
     MISTAKE,
     DermServeError,
@@ -22,7 +23,8 @@ from models.errors import (
 from serve_app import schemas
 from serve_app.answers import error_response, item, json_response
 from serve_app.body import ImageFile, read_image, read_images
-from serve_app.openapi import BATCH_BODY, ERRORS, PREDICT_BODY
+from serve_app.explanation import ExplainedImage, check_class
+from serve_app.openapi import BATCH_BODY, ERRORS, EXPLANATIONS, PREDICT_BODY
 from serve_app.settings import ServeSettings
 
 logger = logging.getLogger("ray.serve")
@@ -39,6 +41,10 @@ class Service(Protocol):
         self, images: list[bytes], request_id: str
     ) -> list[dict[str, Any] | DermServeError]:
         """The wire form of an answer, or an error, for each image in order."""
+        ...
+
+    async def explain(self, image: bytes, explained_class: str | None) -> ExplainedImage:
+        """The overlay of one image; raises its error."""
         ...
 
     async def health(self) -> dict[str, Any]:
@@ -68,7 +74,7 @@ def create_api(service: Service, settings: ServeSettings) -> FastAPI:
     @app.get("/", tags=["Service"], summary="What this is", response_model=schemas.ServiceInfo)
     async def root() -> Response:
         """What this is and where to go."""
-        links = {name: f"/{name}" for name in ("docs", "predict", "health")}
+        links = {name: f"/{name}" for name in ("docs", "predict", "explain", "health")}
         return json_response(schemas.ServiceInfo(version=app.version, links=links).model_dump())
 
     @app.post(
@@ -102,6 +108,41 @@ def create_api(service: Service, settings: ServeSettings) -> FastAPI:
             max_bytes=settings.max_batch_bytes,
         )
         return json_response(await predict_files(service, files, request_id_of(request)))
+
+    @app.post(
+        "/explain",
+        tags=["Explanations"],
+        summary="Show where the evidence for a class lay",
+        response_class=Response,
+        responses=EXPLANATIONS,
+        openapi_extra=PREDICT_BODY,
+    )
+    async def post_explain(
+        request: Request,
+        explained_class: Annotated[
+            str | None,
+            Query(
+                alias="class",
+                description="the class to explain; the predicted one if left out",
+                json_schema_extra={"enum": list(CLASSES)},
+            ),
+        ] = None,
+    ) -> Response:
+        """Lay a Grad-CAM map of one image over it: the form field `file`, or the raw image as body.
+
+        The map shows where in the image the model found its evidence for a class, coarsely, from
+        none (uncoloured) over purple and green to the most of this image (yellow). It does not
+        show why, it is no outline of the lesion, and it is no diagnosis.
+        """
+        check_class(explained_class)  # before the body, which nobody needs to send for a misprint
+        image = await read_image(request, settings.max_image_bytes)
+        explained = await service.explain(image, explained_class)
+        headers = {
+            "x-model-version": explained.model_version,
+            "x-predicted-class": explained.predicted_class,
+            "x-explained-class": explained.explained_class,
+        }
+        return Response(explained.png, headers=headers, media_type="image/png")
 
     @app.get(
         "/health",

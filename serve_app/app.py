@@ -1,4 +1,4 @@
-"""The application: three deployments and how they hang together."""
+"""The application: four deployments and how they hang together."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from ray.serve.schema import LoggingConfig
 from models.configuration import validate
 from serve_app.classifier import Classifier
 from serve_app.datapath import REPLICA_ENVIRONMENT
+from serve_app.explainer import MAX_EXPLANATIONS, Explainer
 from serve_app.ingress import Ingress
 from serve_app.preprocessing import Preprocessor
 from serve_app.settings import ServeSettings
 
 
 def build(args: dict[str, Any]) -> Application:
-    """Compose the chain ingress -> preprocessor -> classifier.
+    """Compose the chain ingress -> preprocessor -> classifier, and the explainer beside it.
 
     Args:
         args: fields of `ServeSettings`, from the `args` of `serve_config.yaml`.
@@ -40,13 +41,21 @@ def build(args: dict[str, Any]) -> Application:
         max_queued_requests=settings.max_waiting,
         cpus=0.25,
     ).bind(classifier, settings)
+    explainer = _deployment(
+        Explainer,
+        # More than it takes, so that it is our 503 with its advice that a client sees.
+        max_ongoing_requests=2 * MAX_EXPLANATIONS,
+        max_queued_requests=MAX_EXPLANATIONS,
+        cpus=0.05,
+        user_config={"model": "champion"},
+    ).bind(settings)
     return _deployment(
         serve.ingress()(Ingress),
         max_ongoing_requests=settings.ingress_ongoing_requests,
         max_queued_requests=settings.max_waiting,
         cpus=0.1,
         access_log=True,
-    ).bind(preprocessor, settings)
+    ).bind(preprocessor, explainer, settings)
 
 
 def _deployment(
@@ -59,7 +68,7 @@ def _deployment(
     access_log: bool = False,
     user_config: dict[str, Any] | None = None,
 ) -> Deployment:
-    """A deployment named after its class, with the options that all three share."""
+    """A deployment named after its class, with the options that all of them share."""
     deploy: Any = serve.deployment(
         name=target.__name__.lower(),
         max_ongoing_requests=max_ongoing_requests,

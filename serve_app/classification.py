@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from models.decision import Decision
-from models.package import Manifest, OperatingPoint
+from models.package import DecisionRules, Manifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,11 +14,11 @@ class ServedModel:
 
     version: str
     dataset_hash: str
-    malignant: OperatingPoint
+    rules: DecisionRules
 
     @classmethod
     def of(cls, manifest: Manifest) -> ServedModel:
-        return cls(manifest.version, manifest.dataset_hash, manifest.decision.malignant)
+        return cls(manifest.version, manifest.dataset_hash, manifest.decision)
 
 
 @dataclass(slots=True)

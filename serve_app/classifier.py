@@ -14,10 +14,12 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 from ray import serve
 
-from models.decision import decide
+from models.decision import Decision, decide
 from models.errors import DermServeError, MalformedRequest, ModelUnavailable
-from models.package import ModelPackage, resolve_package
+from models.novelty import NoveltyDetector
+from models.package import NOVELTY_FILE, ModelPackage
 from models.preprocessing import IMAGE_SIZE
+from models.registry_process import resolve
 from serve_app.batching import LateBatcher
 from serve_app.classification import Classification, ServedModel
 from serve_app.engines import create_engine
@@ -38,7 +40,7 @@ class ClassifierConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: str = "champion"
-    """`champion`, or the folder of a model package, which pins it."""
+    """`champion`, or a version of the registry or the folder of a package, which pins it."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +48,14 @@ class _Loaded:
     """A model ready to answer."""
 
     engine: Engine
+    novelty: NoveltyDetector
     package: ModelPackage
     served: ServedModel
+
+    def forward(self, batch: list[npt.NDArray[np.uint8]]) -> list[Decision]:
+        """Everything between pixels and answers, on a lane's thread."""
+        logits, statistics = self.engine.forward(batch)
+        return decide(logits, self.novelty.score(statistics), self.package.manifest.decision)
 
 
 class Classifier:
@@ -108,7 +116,7 @@ class Classifier:
 
     def _load_package(self, user_config: dict[str, Any]) -> _Loaded:
         config = ClassifierConfig.model_validate(user_config)
-        package = ModelPackage.load(resolve_package(config.model))
+        package = ModelPackage.load(resolve(config.model))
         engine = create_engine(
             package,
             self._settings.engine,
@@ -116,7 +124,8 @@ class Classifier:
             max_batch=self._settings.max_batch_size,
         )
         warm_up(engine)
-        return _Loaded(engine, package, ServedModel.of(package.manifest))
+        novelty = NoveltyDetector.load(package.file(NOVELTY_FILE))
+        return _Loaded(engine, novelty, package, ServedModel.of(package.manifest))
 
     async def classify(
         self, images: npt.NDArray[np.uint8]
@@ -161,11 +170,10 @@ class Classifier:
         loaded = self._loaded
         assert loaded is not None  # the device exists only once a model is loaded
         started = time.perf_counter()
-        logits = await asyncio.get_running_loop().run_in_executor(
-            self._pool, loaded.engine.forward, batch
+        decisions = await asyncio.get_running_loop().run_in_executor(
+            self._pool, loaded.forward, batch
         )
         forward_s = time.perf_counter() - started
-        decisions = decide(logits, loaded.package.manifest.decision)
         return [Classification(decision, loaded.served, forward_s) for decision in decisions]
 
     async def status(self) -> dict[str, Any]:

@@ -6,7 +6,8 @@ import asyncio
 import logging
 import time
 import uuid
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 
 from fastapi import FastAPI
 from ray.exceptions import RayError
@@ -28,6 +29,7 @@ from serve_app.api import create_api
 from serve_app.batching import LateBatcher
 from serve_app.classification import Classification
 from serve_app.datapath import describe_data_path
+from serve_app.explanation import ExplainedImage, ExplanationRequest, check_class
 from serve_app.hop import Hop
 from serve_app.settings import ServeSettings
 
@@ -35,18 +37,22 @@ logger = logging.getLogger("ray.serve")
 
 STATUS_TIMEOUT_S = 5.0
 
+Result = TypeVar("Result")
+
 
 class Ingress:
     """One replica: bounds what is in progress and sends it down the chain.
 
     Args:
         preprocessor: handle of the next stage.
+        explainer: handle of the stage beside the chain.
         settings: of the application.
     """
 
     def __init__(
         self,
         preprocessor: DeploymentHandle[Any],
+        explainer: DeploymentHandle[Any],
         settings: ServeSettings,
     ) -> None:
         self._settings = settings
@@ -61,6 +67,7 @@ class Ingress:
             weigh=len,
             max_weight=settings.max_hop_bytes,
         )
+        self._explainer = Hop[ExplanationRequest](explainer, "explain")
         logger.info("%s", settings)
         logger.info("Data path: %s", describe_data_path())
 
@@ -110,6 +117,40 @@ class Ingress:
                 f"One request may carry {self._settings.max_files} images. Send the rest in "
                 "further requests."
             )
+        started = time.perf_counter()
+        results = await self._bounded(images, lambda: self._chain.submit(images))
+        total_s = time.perf_counter() - started
+        return [
+            prediction(result, request_id=request_id, total_s=total_s)
+            if isinstance(result, Classification)
+            else _as_error(result)
+            for result in results
+        ]
+
+    async def explain(self, image: bytes, explained_class: str | None = None) -> ExplainedImage:
+        """Show where one encoded image has the evidence for a class.
+
+        Args:
+            image: encoded.
+            explained_class: a code of `CLASSES`; None stands for the predicted class.
+
+        Raises:
+            DermServeError: what HTTP would answer with an error status.
+        """
+        check_class(explained_class)
+        request = ExplanationRequest(image, explained_class)
+        # Not batched, so that a caller who hangs up takes the work with it.
+        (result,) = await self._bounded([image], lambda: self._explainer.call([request]))
+        if isinstance(result, ExplainedImage):
+            return result
+        raise _as_error(result)
+
+    async def _bounded(self, images: list[bytes], work: Callable[[], Awaitable[Result]]) -> Result:
+        """Do what takes some images, within the limits of the replica.
+
+        Raises:
+            BodyTooLarge, UnsupportedImage, Overloaded, DeadlineExceeded: as `classify`.
+        """
         for image in images:
             self._check(image)
         size = sum(map(len, images))
@@ -121,26 +162,22 @@ class Ingress:
                 f"{self._in_progress} images are waiting, which is all the server takes. "
                 "Send the request again in a second."
             )
-        started = time.perf_counter()
         self._in_progress += len(images)
         self._bytes_in_progress += size
+        task = asyncio.ensure_future(work())
         try:
-            results = await asyncio.wait_for(self._chain.submit(images), self._settings.deadline_s)
-        except asyncio.TimeoutError as error:
-            raise DeadlineExceeded(
-                f"There was no answer within {self._settings.deadline_s:g} s. The server is busy; "
-                "send the request again later."
-            ) from error
+            # Not wait_for: what a call says when it is cancelled must not pass for its answer.
+            await asyncio.wait([task], timeout=self._settings.deadline_s)
+            if not task.done():
+                raise DeadlineExceeded(
+                    f"There was no answer within {self._settings.deadline_s:g} s. The server is "
+                    "busy; send the request again later."
+                )
+            return task.result()
         finally:
+            task.cancel()
             self._in_progress -= len(images)
             self._bytes_in_progress -= size
-        total_s = time.perf_counter() - started
-        return [
-            prediction(result, request_id=request_id, total_s=total_s)
-            if isinstance(result, Classification)
-            else _as_error(result)
-            for result in results
-        ]
 
     def _check(self, image: bytes) -> None:
         """What HTTP has checked already, for the callers of handles."""

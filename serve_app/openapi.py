@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from models.classes import CLASSES
 from serve_app import schemas
 
 ERRORS: dict[int | str, dict[str, Any]] = {
@@ -18,6 +19,21 @@ ERRORS: dict[int | str, dict[str, Any]] = {
     )
 }
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
+
+EXPLANATIONS: dict[int | str, dict[str, Any]] = {
+    **ERRORS,
+    200: {
+        "description": "The image with its map, 448 x 448 pixels",
+        "content": {"image/png": _BINARY},
+        "headers": {
+            "x-model-version": {"schema": {"type": "string"}},
+            "x-predicted-class": {"schema": {"type": "string", "enum": list(CLASSES)}},
+            "x-explained-class": {"schema": {"type": "string", "enum": list(CLASSES)}},
+        },
+    },
+    422: ERRORS[422] | {"description": "An unknown class, or too many or too few pixels"},
+}
+"""What `/explain` answers: an image, or an error in the form of all others."""
 
 
 def _form(field: str, schema: dict[str, Any]) -> dict[str, Any]:

@@ -21,8 +21,8 @@ class _Exact(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class MalignantPoint(_Exact):
-    """The threshold at which a malignant score calls for action, and its measured worth."""
+class ActionPoint(_Exact):
+    """The threshold at which a score calls for action, and its measured worth."""
 
     threshold: float = Field(ge=0, le=1)
     exceeded: bool = Field(description="whether this image's score reaches the threshold")
@@ -35,7 +35,14 @@ class Abstain(_Exact):
     """Whether the model declines to be relied on for this image."""
 
     abstain: bool
-    reason: Literal["too_uncertain"] | None
+    reason: Literal["out_of_distribution", "too_uncertain"] | None
+
+
+class Novelty(_Exact):
+    """How unlike the training images this one is; above the threshold, the model abstains."""
+
+    score: float
+    threshold: float
 
 
 class Timings(_Exact):
@@ -63,9 +70,11 @@ class Prediction(_Exact):
     inference_time: float = Field(description="seconds of the model's forward pass")
     diagnosis: Diagnosis
     malignant_score: float = Field(ge=0, le=1, description="p(mel) + p(bcc) + p(akiec)")
-    operating_point: MalignantPoint
+    operating_point: ActionPoint = Field(description="of malignant_score")
+    melanoma_operating_point: ActionPoint = Field(description="of the probability of mel")
     prediction_set: list[str] = Field(description="likeliest first")
     abstain: Abstain
+    novelty: Novelty
     model_version: str
     dataset_hash: str
     request_id: str

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import socket
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -18,6 +20,7 @@ from data.synthetic import synthetic_jpeg, synthetic_lesion, write_synthetic_ham
 from models.classes import CLASSES
 from models.package import BUNDLED_CHAMPION, CHAMPION_VARIABLE, WEIGHTS_FILE, ModelPackage
 from models.preprocessing import IMAGE_SIZE
+from models.tracking_uri import REGISTRY_VARIABLE
 
 PROJECT = Path(__file__).parents[1]
 
@@ -27,10 +30,16 @@ TEST_ENVIRONMENT = {
     "RAY_SERVE_PORT_QUARANTINE_S": "0",
     # A token would be written to the home folder of whoever runs the tests.
     "RAY_AUTH_MODE": "disabled",
+    # Nor may the models of whoever runs them be touched.
+    REGISTRY_VARIABLE: f"sqlite:///{tempfile.mkdtemp(prefix='dermserve-tests-')}/mlflow.db",
 }
 
 SHARED_HAM10000 = PROJECT.parent / "shared" / "ham10000"
 """Real images, where the developer has them; never part of the project."""
+
+# Time is measured in benchmarks; a busy machine must not fail a test.
+hypothesis.settings.register_profile("unhurried", deadline=None)
+hypothesis.settings.load_profile("unhurried")
 
 # Ray reads its environment when it is imported, which the test modules do.
 os.environ.update(ray_environment() | TEST_ENVIRONMENT)
@@ -79,23 +88,40 @@ def tiny_package(synthetic_dataset: Path, tmp_path_factory: pytest.TempPathFacto
         weights=weights,
         output=folder / "tiny",
         version="tiny",
-        settings=TrainingSettings(batch_size=8, phases=(Phase(epochs=1, image_size=64),)),
+        settings=TrainingSettings(
+            batch_size=8, workers=0, phases=(Phase(epochs=1, image_size=64),)
+        ),
+        int8=False,
+        bootstrap=20,
     )
 
 
 @pytest.fixture(scope="session")
-def server(tiny_package: ModelPackage) -> Iterator[LocalServer]:
+def serving_tiny(
+    tiny_package: ModelPackage, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, str]:
+    """Environment of a server whose registry begins with the tiny package."""
+    registry = tmp_path_factory.mktemp("registry") / "mlflow.db"
+    return {
+        **TEST_ENVIRONMENT,
+        CHAMPION_VARIABLE: str(tiny_package.folder),
+        REGISTRY_VARIABLE: f"sqlite:///{registry}",
+    }
+
+
+@pytest.fixture(scope="session")
+def server(serving_tiny: dict[str, str]) -> Iterator[LocalServer]:
     """The application of `serve_config.yaml` on a free port, serving the tiny package."""
-    environment = TEST_ENVIRONMENT | {CHAMPION_VARIABLE: str(tiny_package.folder)}
     server = LocalServer(
         PROJECT / "serve_config.yaml",
         port=free_port(),
         dashboard_port=free_port(),
-        environment=environment,
+        environment=serving_tiny,
     )
     with server:
-        # The replicas have it now; in this process it would reach tests that mean the bundled one.
+        # The replicas have them now; here they would reach tests that mean the bundled one.
         del os.environ[CHAMPION_VARIABLE]
+        os.environ[REGISTRY_VARIABLE] = TEST_ENVIRONMENT[REGISTRY_VARIABLE]
         server.deploy()
         server.wait_until_ready(timeout_s=120)
         yield server

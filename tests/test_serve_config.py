@@ -36,7 +36,7 @@ def test_it_listens_on_loopback_and_bounds_every_request(document: Any) -> None:
 
 def test_every_deployment_is_named_and_carries_its_autoscaling_block(document: Any) -> None:
     deployments = _deployments(document)
-    assert list(deployments) == ["ingress", "preprocessor", "classifier"]
+    assert list(deployments) == ["ingress", "preprocessor", "classifier", "explainer"]
     for deployment in deployments.values():
         assert deployment["autoscaling_config"]["min_replicas"] >= 1
         assert deployment["autoscaling_config"]["max_replicas"] >= 1
@@ -54,6 +54,7 @@ def test_the_autoscaling_target_follows_from_the_largest_batch(document: Any) ->
         "ingress": settings.ingress_target,
         "preprocessor": settings.stage_target,
         "classifier": settings.stage_target,
+        "explainer": settings.stage_target,
     }
 
 
@@ -65,6 +66,11 @@ def test_our_deadline_comes_before_serve_hangs_up(document: Any) -> None:
 def test_the_classifier_serves_the_champion(document: Any) -> None:
     config = ClassifierConfig.model_validate(_deployments(document)["classifier"]["user_config"])
     assert config.model == "champion"
+
+
+def test_the_explainer_explains_the_classifiers_model(document: Any) -> None:
+    deployments = _deployments(document)
+    assert deployments["explainer"]["user_config"] == deployments["classifier"]["user_config"]
 
 
 @pytest.mark.parametrize(

@@ -2,57 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import TypeAdapter, ValidationError
 from safetensors.torch import save_file
 
+from data.splits import Split
 from models.architecture import LesionClassifier
-from models.calibration import temperature_scale
-from models.classes import CLASSES, MALIGNANT_COLUMNS
-from models.decision import calibrated_probabilities
+from models.classes import CLASSES
 from models.errors import InvalidConfiguration
 from models.export import export_openvino
+from models.features import save_replay
 from models.package import (
     CARD_FILE,
     GRAPH_FILE,
-    GRAPH_WEIGHTS_FILE,
+    INT8_GRAPH_FILE,
+    INT8_GRAPH_WEIGHTS_FILE,
     MANIFEST_FILE,
+    NOVELTY_FILE,
+    REPLAY_FILE,
     WEIGHTS_FILE,
-    DecisionRules,
     InputContract,
     Manifest,
     ModelPackage,
-    OperatingPoint,
     SplitRecord,
     sha256_of,
 )
-from training.calibration import (
-    conformal_threshold,
-    fit_temperature,
-    threshold_at_sensitivity,
-)
 from training.card import model_card
+from training.dataset import load_images
 from training.draft import check_replaceable, draft_of
-from training.evaluation import evaluate, sensitivity_specificity
+from training.judgement import judge, report
+from training.novelty import learn_novelty
+from training.predictions import Predictions
+from training.quantization import Int8Verdict, calibration_pixels, compare, graph_outputs, quantize
+from training.report import DATA_FILE, REPORT_FILE
+from training.rules import fit_decision_rules
 
-MALIGNANT_SENSITIVITY = 0.95
-PREDICTION_SET_COVERAGE = 0.90
-MAX_PREDICTION_SET = 3
-
-LICENCE = "CC BY-NC 4.0 (weights derived from HAM10000; non-commercial)"
+LICENCE = "CC BY-NC 4.0 (weights and features derived from HAM10000; non-commercial)"
 CITATION = (
     "Tschandl, Rosendahl, Kittler: The HAM10000 dataset. Scientific Data 5:180161 (2018), "
     "doi 10.1038/sdata.2018.161"
 )
-
-Logits = npt.NDArray[np.float32]
-Labels = npt.NDArray[np.int64]
 
 
 def check_target(folder: Path, version: str) -> None:
@@ -76,57 +73,20 @@ def check_target(folder: Path, version: str) -> None:
     check_replaceable(folder)
 
 
-def fit_decision_rules(
-    validation: tuple[Logits, Labels],
-    test: tuple[Logits, Labels],
-    logit_shift: npt.NDArray[np.float32],
-) -> DecisionRules:
-    """Fit temperature and thresholds on validation; the test split only reports what they do.
-
-    Args:
-        validation: logits, shape (images, 7), and labels, of every class at least one.
-        test: the same, of other images.
-        logit_shift: what training added to the logits, shape (7,).
-    """
-    logits, labels = validation
-    temperature = fit_temperature(logits + logit_shift, labels)
-    probabilities = temperature_scale(logits + logit_shift, temperature)
-    threshold = threshold_at_sensitivity(
-        _malignant_score(probabilities), _malignant(labels), MALIGNANT_SENSITIVITY
-    )
-    sensitivity, specificity = sensitivity_specificity(
-        _malignant_score(temperature_scale(test[0] + logit_shift, temperature)),
-        _malignant(test[1]),
-        threshold,
-    )
-    return DecisionRules(
-        logit_shift=tuple(logit_shift.tolist()),
-        temperature=temperature,
-        malignant=OperatingPoint(
-            threshold=threshold,
-            validation_sensitivity=MALIGNANT_SENSITIVITY,
-            test_sensitivity=sensitivity,
-            test_specificity=specificity,
-        ),
-        prediction_set_threshold=conformal_threshold(
-            probabilities, labels, PREDICTION_SET_COVERAGE
-        ),
-        prediction_set_coverage=PREDICTION_SET_COVERAGE,
-        max_prediction_set=MAX_PREDICTION_SET,
-    )
-
-
 def write_package(
     folder: Path,
     model: LesionClassifier,
     *,
     version: str,
-    validation: tuple[Logits, Labels],
-    test: tuple[Logits, Labels],
+    predictions: Mapping[str, Predictions],
     logit_shift: npt.NDArray[np.float32],
-    split: SplitRecord,
+    split: Split,
     dataset_hash: str,
     recipe: Mapping[str, object],
+    history: Sequence[Mapping[str, object]] = (),
+    notes: Sequence[str] = (),
+    int8: bool = True,
+    bootstrap: int = 1000,
 ) -> ModelPackage:
     """Judge a model and write its package, whole or not at all.
 
@@ -134,12 +94,16 @@ def write_package(
         folder: as `check_target` accepts it; a package in it is replaced.
         model: the trained network, on the CPU.
         version: names the model in every answer.
-        validation: logits, shape (images, 7), and labels; the decision rules are fitted here.
-        test: the same, of images that decided nothing.
+        predictions: of the splits `train`, `validation`, on which the decision rules are
+            fitted, and `test`, which decides nothing.
         logit_shift: what training added to the logits to keep class frequencies out of them.
         split: which images were used.
         dataset_hash: of the dataset, as `Ham10000.hash` gives it.
         recipe: settings of the run, for the record.
+        history: of each epoch what `training_figure` takes.
+        notes: what decided the recipe, a sentence each, for the card.
+        int8: whether to try an INT8 graph, which takes minutes.
+        bootstrap: resamples of lesions for the intervals; >= 0.
 
     Raises:
         InvalidConfiguration: as `check_target` raises it.
@@ -147,44 +111,69 @@ def write_package(
             then as it was.
     """
     check_target(folder, version)
-    decision = fit_decision_rules(validation, test, logit_shift)
-    metrics: dict[str, object] = {
-        name: evaluate(logits.argmax(axis=1), calibrated_probabilities(logits, decision), labels)
-        for name, (logits, labels) in (("validation", validation), ("test", test))
-    }
+    train, validation, test = (predictions[name] for name in ("train", "validation", "test"))
     with draft_of(folder) as draft:
         state = {k: v.contiguous() for k, v in model.state_dict().items()}
         save_file(state, draft / WEIGHTS_FILE, metadata={"format": "pt"})
-        (draft / WEIGHTS_FILE).chmod(0o644)
         export_openvino(model, draft / GRAPH_FILE)
+        verdict = _add_int8_graph(draft, train, validation) if int8 else None
+        detector, novelty = learn_novelty(model, train, validation, test)
+        detector.save(draft / NOVELTY_FILE)
+        save_replay(draft / REPLAY_FILE, {name: p.replay for name, p in predictions.items()})
+        rules = fit_decision_rules(validation, test, logit_shift, novelty.threshold)
+        judgement = judge(validation, test, rules, novelty, verdict, bootstrap)
         manifest = Manifest(
             version=version,
             created=datetime.now(timezone.utc).replace(microsecond=0),
             classes=CLASSES,
             input=InputContract(),
-            decision=decision,
-            metrics=metrics,
-            split=split,
+            decision=rules,
+            metrics=judgement.metrics(),
+            split=_record(split, predictions),
             dataset_hash=dataset_hash,
             recipe=dict(recipe),
+            notes=tuple(notes),
             licence=LICENCE,
             citation=CITATION,
             files={},
         )
-        (draft / CARD_FILE).write_text(model_card(manifest), encoding="utf-8")
-        names = (WEIGHTS_FILE, GRAPH_FILE, GRAPH_WEIGHTS_FILE, CARD_FILE)
-        files = {name: sha256_of(draft / name) for name in names}
+        with tempfile.TemporaryDirectory() as scratch:
+            report(
+                Path(scratch),
+                judgement,
+                version=version,
+                dataset_hash=dataset_hash,
+                split_name=manifest.split.name,
+                history=history,
+            )
+            for name in (REPORT_FILE, DATA_FILE):
+                shutil.copyfile(Path(scratch) / name, draft / name)
+        (draft / CARD_FILE).write_text(model_card(manifest, judgement), encoding="utf-8")
+        for path in draft.iterdir():
+            path.chmod(0o644)  # safetensors makes files that only their owner reads
+        files = {path.name: sha256_of(path) for path in sorted(draft.iterdir())}
         manifest = manifest.model_copy(update={"files": files})
         (draft / MANIFEST_FILE).write_text(manifest.model_dump_json(indent=2) + "\n")
         ModelPackage.load(draft)
     return ModelPackage.load(folder)
 
 
-def _malignant(labels: Labels) -> npt.NDArray[np.bool_]:
-    return np.isin(labels, MALIGNANT_COLUMNS)
+def _add_int8_graph(draft: Path, train: Predictions, validation: Predictions) -> Int8Verdict:
+    """Quantise the draft's graph; it stays only if it answers as well."""
+    int8_graph = draft / INT8_GRAPH_FILE
+    quantize(draft / GRAPH_FILE, calibration_pixels(train.images), int8_graph)
+    pixels = load_images(validation.images).pixels.permute(0, 2, 3, 1).numpy()
+    logits = graph_outputs(int8_graph, pixels)["logits"]
+    verdict = compare(validation.logits, logits, validation.labels)
+    if not verdict.shipped:
+        int8_graph.unlink()
+        (draft / INT8_GRAPH_WEIGHTS_FILE).unlink()
+    return verdict
 
 
-def _malignant_score(probabilities: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    # The sum of probabilities may round to just above 1.
-    score: npt.NDArray[np.float32] = probabilities[:, MALIGNANT_COLUMNS].sum(axis=1)
-    return np.minimum(score, 1)
+def _record(split: Split, predictions: Mapping[str, Predictions]) -> SplitRecord:
+    counts: dict[str, Any] = {
+        name: dict(zip(CLASSES, np.bincount(part.labels, minlength=7).tolist(), strict=True))
+        for name, part in predictions.items()
+    }
+    return SplitRecord(name=split.version or f"seed {split.seed}", hash=split.hash, **counts)

@@ -2,37 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from datetime import datetime
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from data.ham10000 import LesionImage, load_ham10000
-from data.splits import SPLITS, split_by_lesion
-from models.architecture import LesionClassifier, load_imagenet_features
-from models.calibration import temperature_scale
+from data.splits import SPLITS, Split, frozen_split
+from models.architecture import LesionClassifier, load_classifier
 from models.classes import CLASSES
-from models.errors import InvalidDataset
-from models.package import ModelPackage, SplitRecord
+from models.errors import DermServeError
+from models.package import ModelPackage
+from models.preprocessing import decode_image
 from training.allocator import keep_freed_memory
-from training.dataset import ImageTensors, load_images
-from training.evaluation import evaluate
-from training.loop import Step, logit_adjustment, predict_logits, train
+from training.optimisation import logit_adjustment
 from training.packaging import check_target, write_package
+from training.predictions import Predictions, predict
+from training.progress import EpochRecord, ImagesDecoded, Progress
+from training.run_folder import TrainedRun
 from training.settings import TrainingSettings
-
-
-@dataclass(frozen=True)
-class Progress:
-    """What a caller hears of while the pipeline runs; each part may be left out."""
-
-    on_images: Callable[[str, int], Callable[[], None]] = lambda split, count: lambda: None
-    """Told a split's name and size; returns what is called after each decoded image."""
-    on_step: Callable[[Step], None] = field(default=lambda step: None)
-    on_epoch: Callable[[int, dict[str, object]], None] = lambda epoch, metrics: None
-    """Told the epoch (from 1) and the validation metrics of the averaged model."""
-    on_warning: Callable[[str], None] = lambda sentence: None
+from training.soup import average_networks
+from training.tracking import Tracking
+from training.trainer import fit
+from training.worker import require_every_class, unreadable_warning
 
 
 def run_training(
@@ -43,82 +39,248 @@ def run_training(
     version: str,
     settings: TrainingSettings,
     progress: Progress | None = None,
+    run: str | None = None,
+    storage: Path | None = None,
+    tracked: bool = False,
+    should_stop: Callable[[], bool] = lambda: False,
+    int8: bool = True,
+    bootstrap: int = 1000,
 ) -> ModelPackage:
     """Train, judge and package a model.
 
     Args:
         dataset: folder with HAM10000, as `load_ham10000` reads it.
-        weights: ImageNet backbone as safetensors; None downloads torchvision's.
+        weights: what training starts from, as `fit` takes it.
         output: folder of the package; a package in it is replaced.
         version: name of the new version.
-        settings: the recipe.
+        settings: the recipe and its workers.
         progress: listeners.
+        run: name of the run, to resume it or to package it again; None makes one of the
+            version and the time.
+        storage: folder of the runs; None leaves nothing but the package.
+        tracked: whether MLflow records the run.
+        should_stop: as `fit` takes it.
+        int8, bootstrap: as `write_package` takes them.
 
     Raises:
         InvalidDataset, InvalidConfiguration, InvalidPackage, TrainingDiverged,
-            PackageNotWritten: as the steps raise them; `output` is then as it was.
+            PackageNotWritten, and all that `fit` raises: `output` is then as it was.
     """
     progress = progress or Progress()
-    keep_freed_memory()
     ham10000 = load_ham10000(dataset)
     if ham10000.missing:
         progress.on_warning(
             f"{len(ham10000.missing)} images named by the metadata are not in {dataset}."
         )
-    split = split_by_lesion(ham10000.images, settings.seed)
-
+    split = frozen_split(ham10000.images)
     check_target(output, version)
-    torch.manual_seed(settings.seed)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model = LesionClassifier(dropout=settings.dropout).to(device)
-    load_imagenet_features(model, weights)
-    tensors = {name: _load(name, getattr(split, name), progress) for name in SPLITS}
+    run = run or run_name(version)
+    with ExitStack() as stack:
+        if storage is None:
+            storage = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dermserve-")))
+        tracking = None
+        if tracked:
+            tags = {"version": version, "dataset_hash": ham10000.hash}
+            tracking = Tracking(run, settings, tags, progress.on_warning)
+        metrics = None
+        try:
+            # Hours of training would be lost on a test split that cannot judge.
+            _require_readable("test", split.test)
+            average, trained = fit(
+                split.train,
+                split.validation,
+                start=weights,
+                settings=settings,
+                name=run,
+                storage=storage,
+                progress=_both(progress, tracking),
+                should_stop=should_stop,
+            )
+            package = judge_and_package(
+                average,
+                trained,
+                split,
+                output=output,
+                version=version,
+                settings=settings,
+                dataset_hash=ham10000.hash,
+                progress=progress,
+                int8=int8,
+                bootstrap=bootstrap,
+            )
+            metrics = package.manifest.metrics
+        finally:
+            if tracking is not None:
+                tracking.finish(metrics)
+    return package
 
-    shift = logit_adjustment(tensors["train"], settings.logit_adjustment).numpy()
 
-    def on_epoch(epoch: int, average: LesionClassifier) -> None:
-        logits = predict_logits(average, tensors["validation"])
-        labels = tensors["validation"].labels.numpy()
-        probabilities = temperature_scale(logits + shift, 1.0)
-        progress.on_epoch(epoch, evaluate(logits.argmax(axis=1), probabilities, labels))
+def run_name(version: str) -> str:
+    """A new name for a run: the version and the time."""
+    return f"{version}-{datetime.now():%Y%m%d-%H%M%S}"
 
-    average = train(model, tensors["train"], settings, on_step=progress.on_step, on_epoch=on_epoch)
-    judged = {
-        name: (predict_logits(average, tensors[name]), tensors[name].labels.numpy())
-        for name in ("validation", "test")
-    }
-    return write_package(
-        output,
-        average.cpu(),
+
+def judge_and_package(
+    weights: Path,
+    trained: TrainedRun,
+    split: Split,
+    *,
+    output: Path,
+    version: str,
+    settings: TrainingSettings,
+    dataset_hash: str,
+    progress: Progress | None = None,
+    int8: bool = True,
+    bootstrap: int = 1000,
+) -> ModelPackage:
+    """Judge trained weights, and package them.
+
+    Args:
+        weights: safetensors of a whole network, as `fit` gives it.
+        trained: what `fit` gives beside it.
+        split: that of the training.
+        output, version, settings, progress: as `run_training` takes them.
+        dataset_hash: as `Ham10000.hash` gives it.
+        int8, bootstrap: as `write_package` takes them.
+
+    Raises:
+        InvalidDataset, InvalidConfiguration, InvalidPackage, TrainingDiverged,
+            PackageNotWritten: as the steps raise them; `output` is then as it was.
+    """
+    return _package(
+        load_classifier(weights),
+        split,
+        output=output,
         version=version,
-        validation=judged["validation"],
-        test=judged["test"],
-        logit_shift=shift,
-        split=_record(settings.seed, tensors),
-        dataset_hash=ham10000.hash,
-        recipe=settings.model_dump(mode="json"),
+        settings=settings,
+        dataset_hash=dataset_hash,
+        history=[_flat(record) for record in trained.history],
+        progress=progress or Progress(),
+        int8=int8,
+        bootstrap=bootstrap,
     )
 
 
-def _load(name: str, images: tuple[LesionImage, ...], progress: Progress) -> ImageTensors:
-    tensors = load_images(images, progress.on_images(name, len(images)))
-    if tensors.unreadable:
-        progress.on_warning(
-            f"{len(tensors.unreadable)} images of the {name} split cannot be read and are left "
-            f"out: {', '.join(tensors.unreadable[:10])}."
-        )
-    absent = [code for code, count in _counts(tensors).items() if count == 0]
-    if absent:
-        raise InvalidDataset(
-            f"The {name} split has no readable image of {', '.join(absent)}. Repair the files "
-            "or add others."
-        )
-    return tensors
+def package_weights(
+    weights: Sequence[Path],
+    *,
+    dataset: Path,
+    output: Path,
+    version: str,
+    settings: TrainingSettings,
+    history: Sequence[Mapping[str, object]] = (),
+    progress: Progress | None = None,
+    int8: bool = True,
+    bootstrap: int = 1000,
+) -> ModelPackage:
+    """Judge and package networks that were trained before on the same split.
+
+    Args:
+        weights: safetensors of whole networks; several are averaged.
+        dataset, output, version, settings, progress: as `run_training` takes them.
+        history: of each epoch what `training_figure` takes.
+        int8, bootstrap: as `write_package` takes them.
+
+    Raises:
+        InvalidDataset, InvalidConfiguration, InvalidPackage, TrainingDiverged,
+            PackageNotWritten: as the steps raise them; `output` is then as it was.
+    """
+    ham10000 = load_ham10000(dataset)
+    split = frozen_split(ham10000.images)
+    check_target(output, version)
+    return _package(
+        average_networks(weights),
+        split,
+        output=output,
+        version=version,
+        settings=settings,
+        dataset_hash=ham10000.hash,
+        history=history,
+        progress=progress or Progress(),
+        int8=int8,
+        bootstrap=bootstrap,
+    )
 
 
-def _record(seed: int, tensors: dict[str, ImageTensors]) -> SplitRecord:
-    return SplitRecord(seed=seed, **{name: _counts(part) for name, part in tensors.items()})
+def _package(
+    model: LesionClassifier,
+    split: Split,
+    *,
+    output: Path,
+    version: str,
+    settings: TrainingSettings,
+    dataset_hash: str,
+    history: Sequence[Mapping[str, object]],
+    progress: Progress,
+    int8: bool,
+    bootstrap: int,
+) -> ModelPackage:
+    keep_freed_memory()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model = model.to(device).to(memory_format=torch.channels_last)
+    predictions: dict[str, Predictions] = {
+        name: _predict(model, name, getattr(split, name), progress) for name in SPLITS
+    }
+    class_counts = torch.bincount(torch.from_numpy(predictions["train"].labels), minlength=7)
+    return write_package(
+        output,
+        model.cpu(),
+        version=version,
+        predictions=predictions,
+        logit_shift=logit_adjustment(class_counts, settings.logit_adjustment).numpy(),
+        split=split,
+        dataset_hash=dataset_hash,
+        recipe=settings.model_dump(mode="json", exclude={"notes"}),
+        history=history,
+        notes=settings.notes,
+        int8=int8,
+        bootstrap=bootstrap,
+    )
 
 
-def _counts(tensors: ImageTensors) -> dict[str, int]:
-    return dict(zip(CLASSES, tensors.class_counts().tolist(), strict=True))
+def _predict(
+    model: LesionClassifier, name: str, images: tuple[LesionImage, ...], progress: Progress
+) -> Predictions:
+    done, count = 0, len(images)
+
+    def on_image() -> None:
+        nonlocal done
+        done += 1
+        progress.on_images(ImagesDecoded(f"judged {name}", done, count))
+
+    predictions = predict(model, images, on_image)
+    # Training has told of the other splits.
+    if predictions.unreadable and name == "test":
+        progress.on_warning(unreadable_warning(name, predictions.unreadable))
+    require_every_class(name, np.bincount(predictions.labels, minlength=len(CLASSES)).tolist())
+    return predictions
+
+
+def _flat(record: EpochRecord) -> dict[str, object]:
+    """An epoch as `write_package` takes it."""
+    return {**record.metrics, "epoch": record.epoch, "loss": record.loss}
+
+
+def _require_readable(name: str, images: tuple[LesionImage, ...]) -> None:
+    """Refuse a split without a readable image of each class; reads no more than it must."""
+
+    def readable(image: LesionImage) -> bool:
+        try:
+            decode_image(image.path.read_bytes())
+        except (DermServeError, OSError):
+            return False
+        return True
+
+    by_class = [[image for image in images if image.diagnosis == code] for code in CLASSES]
+    require_every_class(name, [int(any(map(readable, part))) for part in by_class])
+
+
+def _both(progress: Progress, tracking: Tracking | None) -> Progress:
+    if tracking is None:
+        return progress
+
+    def on_epoch(record: EpochRecord) -> None:
+        progress.on_epoch(record)
+        tracking.on_epoch(record)
+
+    return Progress(progress.on_images, progress.on_step, on_epoch, progress.on_warning)

@@ -4,17 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from models.classes import CLASSES
 from models.errors import InvalidPackage
+from models.novelty import STATISTICS
 from models.preprocessing import IMAGE_SIZE
 
 Images = Sequence[npt.NDArray[np.uint8]]
-Logits = npt.NDArray[np.float32]
+
+
+class Outputs(NamedTuple):
+    """What the network says of some images."""
+
+    logits: npt.NDArray[np.float32]
+    """Uncalibrated, shape (images, 7)."""
+    statistics: npt.NDArray[np.float32]
+    """What novelty is told from, shape (images, 192)."""
+
+    @classmethod
+    def empty(cls, count: int) -> Outputs:
+        """Room for as many images."""
+        return cls(
+            np.empty((count, len(CLASSES)), np.float32), np.empty((count, STATISTICS), np.float32)
+        )
 
 
 @dataclass(frozen=True)
@@ -34,14 +50,14 @@ class Engine(Protocol):
     max_piece: int
     """Images that one call of `forward` should get at most; more is slower, not wrong."""
 
-    def forward(self, images: Images) -> Logits:
+    def forward(self, images: Images) -> Outputs:
         """Run the network.
 
         Args:
             images: uint8, each of shape (224, 224, 3), RGB, contiguous.
 
         Returns:
-            float32 logits, shape (len(images), 7), uncalibrated.
+            float32 logits and statistics, a row per image.
         """
         ...
 
@@ -55,10 +71,12 @@ def warm_up(engine: Engine) -> None:
     image = np.full((IMAGE_SIZE, IMAGE_SIZE, 3), 128, np.uint8)
     size = 1
     while size <= engine.max_piece:
-        logits = engine.forward([image] * size)
-        if logits.shape != (size, len(CLASSES)) or not np.isfinite(logits).all():
-            raise InvalidPackage(
-                f"The {engine.info.name} engine's self-test failed: {size} images gave logits "
-                f"of shape {logits.shape}, finite: {bool(np.isfinite(logits).all())}."
-            )
+        outputs = engine.forward([image] * size)
+        for output, expected in zip(outputs, Outputs.empty(size), strict=True):
+            if output.shape != expected.shape or not np.isfinite(output).all():
+                raise InvalidPackage(
+                    f"The {engine.info.name} engine's self-test failed: {size} images gave an "
+                    f"output of shape {output.shape} where {expected.shape} is right, finite: "
+                    f"{bool(np.isfinite(output).all())}."
+                )
         size *= 2

@@ -5,12 +5,18 @@ from __future__ import annotations
 import queue
 
 import numpy as np
+import numpy.typing as npt
 import openvino as ov
 
-from models.classes import CLASSES
-from models.package import GRAPH_FILE, GRAPH_WEIGHTS_FILE, ModelPackage
+from models.package import (
+    GRAPH_FILE,
+    GRAPH_WEIGHTS_FILE,
+    INT8_GRAPH_FILE,
+    INT8_GRAPH_WEIGHTS_FILE,
+    ModelPackage,
+)
 from models.preprocessing import IMAGE_SIZE
-from serve_app.engines.base import EngineInfo, Images, Logits
+from serve_app.engines.base import EngineInfo, Images, Outputs
 
 # Each lane runs on one core and a few images at a time: MobileNetV2's activations for four
 # images still fit the cache, larger batches were slower (docs/decisions/0003).
@@ -27,11 +33,15 @@ class OpenVinoEngine:
 
     def __init__(self, package: ModelPackage, threads: int = 1) -> None:
         core = ov.Core()
-        graph = core.read_model(package.file(GRAPH_FILE), package.file(GRAPH_WEIGHTS_FILE))
+        # A package holds an INT8 graph only if it answers as well (training/quantization.py).
+        int8 = INT8_GRAPH_FILE in package
+        files = (INT8_GRAPH_FILE, INT8_GRAPH_WEIGHTS_FILE) if int8 else _GRAPH_FILES
+        graph = core.read_model(*(package.file(name) for name in files))
         capabilities = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-        precision = "bf16" if "BF16" in capabilities else "f32"
+        # What an INT8 graph leaves in floats is little; bf16 would add its errors to those of INT8.
+        floats = "bf16" if "BF16" in capabilities and not int8 else "f32"
         options = {
-            "INFERENCE_PRECISION_HINT": precision,
+            "INFERENCE_PRECISION_HINT": floats,
             "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": threads,
             # Pinning puts the first thread of every process on core 0, all of them.
@@ -48,30 +58,32 @@ class OpenVinoEngine:
         self.info = EngineInfo(
             name="openvino",
             device=core.get_property("CPU", "FULL_DEVICE_NAME").strip(),
-            precision=precision,
+            precision=f"int8 and {floats}" if int8 else floats,
             lanes=threads,
         )
 
-    def forward(self, images: Images) -> Logits:
+    def forward(self, images: Images) -> Outputs:
         """See `Engine.forward`."""
-        logits = np.empty((len(images), len(CLASSES)), np.float32)
+        outputs = Outputs.empty(len(images))
         start = 0
         while start < len(images):
             size = MAX_PIECE if len(images) - start >= MAX_PIECE else 1
             piece = images[start : start + size]
             batch = piece[0][None] if size == 1 else np.stack(piece)
-            logits[start : start + size] = self._infer(batch)
+            self._infer(batch, Outputs(*(part[start : start + size] for part in outputs)))
             start += size
-        return logits
+        return outputs
 
-    def _infer(self, batch: np.ndarray) -> Logits:
+    def _infer(self, batch: npt.NDArray[np.uint8], outputs: Outputs) -> None:
         requests = self._requests[len(batch)]
         request = requests.get()
         try:
             request.infer({0: batch}, share_inputs=True)
-            return np.array(request.get_output_tensor(0).data)
+            for index, part in enumerate(outputs):
+                part[:] = request.get_output_tensor(index).data
         finally:
             requests.put(request)
 
 
+_GRAPH_FILES = (GRAPH_FILE, GRAPH_WEIGHTS_FILE)
 _PIECE_SIZES = (1, MAX_PIECE)

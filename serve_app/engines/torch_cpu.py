@@ -7,7 +7,7 @@ import torch
 
 from models.architecture import load_classifier
 from models.package import WEIGHTS_FILE, ModelPackage
-from serve_app.engines.base import EngineInfo, Images, Logits
+from serve_app.engines.base import EngineInfo, Images, Outputs
 
 
 class TorchCpuEngine:
@@ -27,8 +27,8 @@ class TorchCpuEngine:
         self.info = EngineInfo(name="torch-cpu", device="cpu", precision="f32", lanes=1)
 
     @torch.inference_mode()
-    def forward(self, images: Images) -> Logits:
+    def forward(self, images: Images) -> Outputs:
         """See `Engine.forward`."""
         batch = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
-        logits: Logits = self._model(batch).numpy()
-        return logits
+        said = self._model.describe(batch)
+        return Outputs(said.logits.numpy(), said.statistics.numpy())

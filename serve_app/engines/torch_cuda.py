@@ -8,7 +8,7 @@ import torch
 from models.architecture import load_classifier
 from models.errors import InvalidConfiguration
 from models.package import WEIGHTS_FILE, ModelPackage
-from serve_app.engines.base import EngineInfo, Images, Logits
+from serve_app.engines.base import EngineInfo, Images, Outputs
 
 
 class TorchCudaEngine:
@@ -39,9 +39,9 @@ class TorchCudaEngine:
         )
 
     @torch.inference_mode()
-    def forward(self, images: Images) -> Logits:
+    def forward(self, images: Images) -> Outputs:
         """See `Engine.forward`."""
         batch = torch.from_numpy(np.stack(images)).pin_memory().to("cuda", non_blocking=True)
         # The bytes stay in NHWC order, which is what channels_last means.
-        logits: Logits = self._model(batch.permute(0, 3, 1, 2)).float().cpu().numpy()
-        return logits
+        said = self._model.describe(batch.permute(0, 3, 1, 2))
+        return Outputs(said.logits.float().cpu().numpy(), said.statistics.float().cpu().numpy())

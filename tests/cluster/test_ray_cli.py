@@ -16,22 +16,20 @@ import pytest
 import yaml
 from dotenv import dotenv_values
 
-from models.package import ModelPackage
 from serve_app import schemas
-from tests.conftest import PROJECT, TEST_ENVIRONMENT, free_port
+from tests.conftest import PROJECT, free_port
 
 BIN = Path(sys.executable).parent
 
 
 @pytest.fixture
-def environment(tiny_package: ModelPackage) -> dict[str, str]:
+def environment(serving_tiny: dict[str, str]) -> dict[str, str]:
     """What the README has an operator export, and ports beside the other tests' server."""
     exported = {key: value or "" for key, value in dotenv_values("cluster/ray.env").items()}
     return {
         **os.environ,
         **exported,
-        **TEST_ENVIRONMENT,
-        "DERMSERVE_CHAMPION": str(tiny_package.folder),
+        **serving_tiny,
         "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
     }

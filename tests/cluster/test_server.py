@@ -16,8 +16,7 @@ import yaml
 from cluster.environment import haproxy_problem, ray_environment
 from cluster.server import LocalServer, StartFailed
 from models.errors import InvalidConfiguration
-from models.package import ModelPackage
-from tests.conftest import PROJECT, TEST_ENVIRONMENT, free_port
+from tests.conftest import PROJECT, free_port
 
 CONFIG = PROJECT / "serve_config.yaml"
 
@@ -71,7 +70,7 @@ def test_a_configuration_that_cannot_be_deployed_says_why(
         server.wait_until_ready(timeout_s=60)
 
 
-def test_up_serves_until_it_is_interrupted(tiny_package: ModelPackage, tmp_path: Path) -> None:
+def test_up_serves_until_it_is_interrupted(serving_tiny: dict[str, str], tmp_path: Path) -> None:
     port = free_port()
     process = subprocess.Popen(
         [
@@ -80,8 +79,7 @@ def test_up_serves_until_it_is_interrupted(tiny_package: ModelPackage, tmp_path:
         ],
         env={
             **os.environ,
-            **TEST_ENVIRONMENT,
-            "DERMSERVE_CHAMPION": str(tiny_package.folder),
+            **serving_tiny,
             # Beside the server of the other tests, whose HAProxy has the default ports.
             "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
             "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),

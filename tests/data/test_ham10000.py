@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
-from data.ham10000 import METADATA_FILE, Ham10000, LesionImage, load_ham10000
+from data.ham10000 import METADATA_FILE, Ham10000, LesionImage, Problem, load_ham10000
 from models.errors import InvalidDataset
 
 HEADER = "lesion_id,image_id,dx,dx_type,age,sex,localization"
@@ -26,7 +27,7 @@ def _write(root: Path, *images: str, rows: Sequence[str] = ROWS, header: str = H
     (root / METADATA_FILE).write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
     for image in images:
         path = root / image
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     return root
 
@@ -48,7 +49,12 @@ def test_the_published_layout_is_read_from_both_parts(tmp_path: Path) -> None:
         diagnosis_source="histo",
         path=tmp_path / "HAM10000_images_part_1" / "ISIC_0000001.jpg",
         sharp=True,
+        sex="male",
+        age=45.0,
+        body_site="trunk",
     )
+    assert dataset.images[2].age is None
+    assert dataset.problems == ()
     assert dataset.images[2].path.parent.name == "HAM10000_images_part_2"
     assert [image.diagnosis_source for image in dataset.images] == ["histo", "histo", "follow_up"]
 
@@ -67,6 +73,114 @@ def test_missing_images_are_listed_and_left_out(tmp_path: Path) -> None:
     assert dataset.missing == ("ISIC_0000001", "ISIC_0000002")
 
 
+@pytest.mark.parametrize(
+    "folders",
+    [
+        # Kaggle's zip, which holds each part twice in different case.
+        ("HAM10000_images_part_1", "ham10000_images_part_1", "ham10000_images_part_2"),
+        # Dataverse's zips, unpacked beside the metadata, or each into a folder of its name.
+        (".", ".", "."),
+        ("HAM10000_images_part_1/HAM10000_images_part_1", "a/b/c", "HAM10000_images_part_2"),
+    ],
+)
+def test_any_nesting_and_suffix_is_read(tmp_path: Path, folders: Sequence[str]) -> None:
+    suffixes = ("jpg", "JPG", "jpeg")
+    names = [
+        f"{folder}/ISIC_000000{number}.{suffix}"
+        for number, (folder, suffix) in enumerate(zip(folders, suffixes, strict=True), 1)
+    ]
+    dataset = load_ham10000(_write(tmp_path, *names))
+    assert [image.path for image in dataset.images] == [tmp_path / name for name in names]
+
+
+def test_metadata_and_images_may_lie_apart_and_deep(tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    _write(tmp_path / "one")
+    _write(tmp_path, "two/archive/ISIC_0000001.jpg", "__MACOSX/ISIC_0000002.jpg")
+    (tmp_path / METADATA_FILE).unlink()
+    assert len(load_ham10000(tmp_path).images) == 1
+    assert len(load_ham10000(tmp_path / "one", tmp_path / "two").images) == 1
+
+
+def test_a_circle_of_links_ends(tmp_path: Path) -> None:
+    _write(tmp_path, "images/ISIC_0000001.jpg")
+    (tmp_path / "images" / "again").symlink_to(tmp_path, target_is_directory=True)
+    dataset = load_ham10000(tmp_path)
+    assert dataset.images[0].path == tmp_path / "images" / "ISIC_0000001.jpg"
+
+
+@pytest.mark.parametrize("name", ["HAM10000_metadata", "HAM10000_metadata.tab"])
+def test_dataverses_table_is_read(tmp_path: Path, name: str) -> None:
+    _write(tmp_path, "HAM10000_images/ISIC_0000001.jpg")
+    text = (tmp_path / METADATA_FILE).read_text().replace(",", "\t")
+    (tmp_path / METADATA_FILE).rename(tmp_path / name).write_text(text)
+    dataset = load_ham10000(tmp_path)
+    assert (dataset.images[0].diagnosis, dataset.images[0].age) == ("mel", 45.0)
+
+
+@pytest.mark.parametrize(("size", "sharp"), [((300, 224), True), ((300, 223), False)])
+def test_sharpness_is_measured_where_the_folder_says_nothing(
+    tmp_path: Path, size: tuple[int, int], sharp: bool
+) -> None:
+    _write(tmp_path)
+    Image.new("RGB", size).save(tmp_path / "ISIC_0000001.jpg")
+    assert load_ham10000(tmp_path).images[0].sharp is sharp
+
+
+def test_a_file_that_is_no_image_is_not_sharp(tmp_path: Path) -> None:
+    assert not load_ham10000(_write(tmp_path, "other/ISIC_0000001.jpg")).images[0].sharp
+
+
+@pytest.mark.parametrize(
+    ("cells", "age", "sex", "site"),
+    [
+        ("45.0,male,trunk", 45.0, "male", "trunk"),
+        ("0,Female, Lower Extremity", 0.0, "female", "lower extremity"),
+        (",,", None, "unknown", "unknown"),
+        ("NA,unknown,nan", None, "unknown", "unknown"),
+        ("", None, "unknown", "unknown"),
+    ],
+)
+def test_what_is_known_of_the_patient(
+    tmp_path: Path, cells: str, age: float | None, sex: str, site: str
+) -> None:
+    rows = (f"L1,ISIC_0000001,mel,histo,{cells}".rstrip(","),)
+    dataset = load_ham10000(_write(tmp_path, "HAM10000_images/ISIC_0000001.jpg", rows=rows))
+    (image,) = dataset.images
+    assert (image.age, image.sex, image.body_site) == (age, sex, site)
+    assert dataset.problems == ()
+
+
+@pytest.mark.parametrize("age", ["old", "-5", "121", "1e400", "-inf", "45 years", "0x2D"])
+def test_an_age_that_is_none_is_listed_and_the_image_kept(tmp_path: Path, age: str) -> None:
+    rows = (f"L1,ISIC_0000001,mel,histo,{age},male,trunk",)
+    dataset = load_ham10000(_write(tmp_path, "HAM10000_images/ISIC_0000001.jpg", rows=rows))
+    assert dataset.images[0].age is None
+    assert dataset.problems == (Problem("invalid age", "ISIC_0000001", repr(age)),)
+
+
+def test_every_row_is_used_or_listed(tmp_path: Path) -> None:
+    rows = (
+        *ROWS,
+        "L3,ISIC_0000004,wart,histo",
+        "L3,ISIC_0000005,MEL,histo",
+        ",ISIC_0000006,nv,histo",
+        "L4,ISIC_0000007,nv,histo,old",
+        "L5,../../etc/passwd,nv,histo",
+    )
+    names = [f"HAM10000_images/ISIC_000000{number}.jpg" for number in (1, 2, 3, 4, 5, 6, 7)]
+    dataset = load_ham10000(_write(tmp_path, *names, rows=rows))
+    assert [image.image_id[-1] for image in dataset.images] == ["1", "2", "3", "7"]
+    assert dataset.problem_counts == {
+        "unknown label": 2,
+        "no lesion id": 1,
+        "invalid age": 1,
+        "missing": 1,
+    }
+    assert dataset.problems[0] == Problem("unknown label", "ISIC_0000004", "'wart'")
+    assert dataset.missing == ("../../etc/passwd",)
+
+
 def test_a_byte_order_mark_is_no_part_of_a_column(tmp_path: Path) -> None:
     _write(tmp_path, "HAM10000_images/ISIC_0000001.jpg", header="\ufeff" + HEADER)
     assert load_ham10000(tmp_path).images[0].lesion_id == "HAM_0000001"
@@ -78,7 +192,7 @@ def test_missing_metadata_is_named(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InvalidDataset, match="holds none of the folders HAM10000_images_part_1"):
+    with pytest.raises(InvalidDataset, match="holds no JPEG images"):
         load_ham10000(_write(tmp_path))
 
 
@@ -92,9 +206,9 @@ def test_images_of_other_names_are_refused(tmp_path: Path) -> None:
     [
         (ROWS, HEADER.replace("dx_type", "source"), "lacks the columns dx_type"),
         ((), "", "lacks the columns dx, dx_type, image_id, lesion_id"),
-        (("L1,ISIC_0000001,wart,histo",), HEADER, "labels 'wart', which are none of akiec, bcc"),
-        (("L1,ISIC_0000001,MEL,histo",), HEADER, "'MEL'"),
-        (("L1,ISIC_0000001", "L2,ISIC_0000002,wart"), HEADER, "labels '', 'wart'"),
+        (("L1,ISIC_0000001,wart,histo",), HEADER, "can be used: 1 unknown label"),
+        (("L1,ISIC_0000001", ",ISIC_0000002,mel"), HEADER, "1 unknown label, 1 no lesion id"),
+        ((), HEADER, "can be used: there are no rows"),
         ((*ROWS, ROWS[1]), HEADER, "names 1 images more than once: ISIC_0000002"),
         ((*ROWS, ROWS[1].replace("HAM_0000001", "HAM_0000009")), HEADER, "more than once"),
     ],
@@ -121,7 +235,7 @@ def test_the_hash_names_the_labels_and_not_their_order(tmp_path: Path) -> None:
     first, *others = dataset.images
 
     def hash_of(*images: LesionImage) -> str:
-        return Ham10000(images, missing=()).hash
+        return Ham10000(images).hash
 
     assert re.fullmatch("[0-9a-f]{64}", dataset.hash)
     assert hash_of(*reversed(dataset.images)) == dataset.hash
@@ -134,7 +248,7 @@ def test_the_hash_names_the_labels_and_not_their_order(tmp_path: Path) -> None:
 
 def test_the_real_dataset_is_whole(real_ham10000: Ham10000) -> None:
     assert len(real_ham10000.images) == 10_015
-    assert real_ham10000.missing == ()
+    assert real_ham10000.problems == ()
     assert len({image.lesion_id for image in real_ham10000.images}) == 7_470
     counts = Counter(image.diagnosis for image in real_ham10000.images)
     assert counts == {
@@ -146,3 +260,7 @@ def test_the_real_dataset_is_whole(real_ham10000: Ham10000) -> None:
         "nv": 6705,
         "vasc": 142,
     }
+    images = real_ham10000.images
+    assert sum(image.age is None for image in images) == 57
+    assert Counter(image.sex for image in images) == {"male": 5406, "female": 4552, "unknown": 57}
+    assert sum(image.body_site == "unknown" for image in images) == 234

@@ -10,10 +10,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from data.frozen import FrozenSplit
 from data.ham10000 import Ham10000, LesionImage
-from data.splits import FRACTIONS, SAME_LESION, SPLITS, Split, split_by_lesion
+from data.splits import (
+    FRACTIONS,
+    SPLITS,
+    Split,
+    freeze_split,
+    frozen_split,
+    split_by_lesion,
+)
 from models.classes import CLASSES
 from models.errors import InvalidDataset
+from tests.conftest import PROJECT
 
 Sizes = dict[str, list[int]]
 """Number of images of each lesion, by class."""
@@ -96,17 +105,32 @@ def test_a_class_keeps_its_split_when_another_grows() -> None:
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_near_copies_and_their_lesions_stay_together(seed: int) -> None:
+def test_merged_lesions_stay_together(seed: int) -> None:
     images = _images({code: [1] * 30 for code in CLASSES})
-    (copy, original), *_ = SAME_LESION.items()
-    related = [
-        _image(copy, "copy", "nv"),
-        _image("sister of the copy", "copy", "nv"),
-        _image(original, "original", "nv"),
-        _image("sister of the original", "original", "nv"),
-    ]
-    parts = _parts(split_by_lesion(images + related, seed))
-    assert {len(set(related) & set(part)) for part in parts.values()} == {0, 4}
+    related = [_image(f"{lesion} {n}", lesion, "nv") for lesion in "abc" for n in range(2)]
+    groups = [("b", "absent", "a", "c"), ("nowhere", "else")]
+    parts = _parts(split_by_lesion(images + related, seed, groups))
+    assert {len(set(related) & set(part)) for part in parts.values()} == {0, 6}
+
+
+def test_merged_lesions_are_those_of_ham10000_unless_told() -> None:
+    (group,) = FrozenSplit.load().merged
+    images = _images({code: [1] * 30 for code in CLASSES})
+    related = [_image(lesion, lesion, "nv") for lesion in group]
+    apart = 0
+    for seed in range(20):
+        together = split_by_lesion(images + related, seed).lesions
+        assert len({together[lesion] for lesion in group}) == 1
+        alone = split_by_lesion(images + related, seed, merged=()).lesions
+        apart += len({alone[lesion] for lesion in group}) == 2
+    assert apart > 0
+
+
+def test_merged_lesions_of_two_labels_are_one_lesion() -> None:
+    images = _images({code: [1] * 5 for code in CLASSES})
+    images += [_image("one", "first", "nv"), _image("other", "second", "mel")]
+    lesions = split_by_lesion(images, 0, [("first", "second")]).lesions
+    assert lesions["first"] == lesions["second"]
 
 
 @pytest.mark.parametrize("count", [0, 1, 2])
@@ -123,6 +147,79 @@ def test_a_lesion_with_two_labels_is_refused() -> None:
         split_by_lesion(images, seed=0)
 
 
+def test_other_datasets_split_as_ever() -> None:
+    images = _images({code: [2] * 12 for code in CLASSES})
+    split = frozen_split(images)
+    assert split == split_by_lesion(images, seed=7)
+    assert split.version is None
+
+
+def _of_ham10000(count: int = 400) -> list[LesionImage]:
+    """Images of lesions that the frozen split names; their classes are made up."""
+    lesions = sorted(FrozenSplit.load().lesions)[:count]
+    return [
+        _image(f"{lesion}-{number}", lesion, CLASSES[index % len(CLASSES)])
+        for index, lesion in enumerate(lesions)
+        for number in range(1 + index % 2)
+    ]
+
+
+@settings(deadline=None, max_examples=30)
+@given(others=st.dictionaries(st.sampled_from(CLASSES), _lesions).map(_images))
+def test_named_lesions_keep_their_split_whatever_comes_with_them(
+    others: list[LesionImage],
+) -> None:
+    named = FrozenSplit.load().lesions
+    split = frozen_split(_of_ham10000() + others)
+    assert split.version == "ham10000-v1"
+    assert {k: v for k, v in split.lesions.items() if k in named} == {
+        image.lesion_id: named[image.lesion_id] for image in _of_ham10000()
+    }
+    placed = Counter(image for part in _parts(split).values() for image in part)
+    assert placed == Counter(_of_ham10000() + others)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_few_new_lesions_are_trained_on(count: int) -> None:
+    new = [_image(f"new {number}", f"new {number}", "df") for number in range(count)]
+    split = frozen_split(_of_ham10000() + new)
+    assert set(new) <= set(split.train)
+
+
+@pytest.mark.parametrize(
+    ("near", "goes"),
+    [
+        (["train"], "train"),
+        (["validation", "train"], "validation"),
+        (["train", "test", "validation"], "test"),
+    ],
+)
+def test_a_copy_of_a_named_lesion_goes_to_the_strictest_of_its_splits(
+    near: list[str], goes: str
+) -> None:
+    known = _of_ham10000()
+    named = FrozenSplit.load().lesions
+    originals = [next(i.lesion_id for i in known if named[i.lesion_id] == part) for part in near]
+    lesions = frozen_split([*known, _image("copy", "new", "nv")], [("new", *originals)]).lesions
+    assert lesions["new"] == goes
+    assert [lesions[lesion] for lesion in originals] == near
+
+
+def test_a_class_that_a_split_lacks_is_refused() -> None:
+    named = FrozenSplit.load().lesions
+    images = [i for i in _of_ham10000() if i.diagnosis != "df" or named[i.lesion_id] != "test"]
+    with pytest.raises(InvalidDataset, match="No lesion of df is in the test split"):
+        frozen_split(images)
+
+
+def test_the_hash_names_where_each_lesion_is() -> None:
+    images = _images({code: [2] * 12 for code in CLASSES})
+    split = split_by_lesion(images, seed=1)
+    assert split_by_lesion(images[::-1], seed=1).hash == split.hash
+    assert split_by_lesion(images[:-2], seed=1).hash != split.hash
+    assert split_by_lesion(images, seed=2).hash != split.hash
+
+
 def test_the_real_dataset_splits_as_published_with_the_model(real_ham10000: Ham10000) -> None:
     parts = _parts(split_by_lesion(real_ham10000.images, seed=7))
     assert {name: len(part) for name, part in parts.items()} == {
@@ -133,4 +230,31 @@ def test_the_real_dataset_splits_as_published_with_the_model(real_ham10000: Ham1
     counts = Counter(image.diagnosis for image in parts["test"])
     assert [counts[code] for code in CLASSES] == [79, 105, 212, 27, 228, 1329, 29]
     placed = {image.image_id: name for name, part in parts.items() for image in part}
-    assert all(placed[copy] == placed[original] for copy, original in SAME_LESION.items())
+    assert placed["ISIC_0030074"] == placed["ISIC_0025226"]
+
+
+def test_the_frozen_split_is_that_of_the_published_model(real_ham10000: Ham10000) -> None:
+    frozen = FrozenSplit.load()
+    split = frozen_split(real_ham10000.images)
+    # The champion was trained with this call, before there was a file.
+    assert _parts(split) == _parts(split_by_lesion(real_ham10000.images, seed=7))
+    assert split.hash == frozen.sha256
+    assert frozen.dataset_hash == real_ham10000.hash
+    for name, part in _parts(split).items():
+        assert frozen.images[name] == Counter(image.diagnosis for image in part)
+        assert frozen.lesion_counts[name] == len({image.lesion_id for image in part})
+
+
+def test_the_frozen_split_can_be_made_again(real_ham10000: Ham10000, tmp_path: Path) -> None:
+    frozen = FrozenSplit.load()
+    freeze_split(real_ham10000.images, frozen.merged, real_ham10000.hash, tmp_path)
+    for path in tmp_path.iterdir():
+        assert path.read_bytes() == (PROJECT / "data" / path.name).read_bytes()
+    assert FrozenSplit.load(tmp_path) == frozen
+
+
+def test_half_of_the_images_split_as_all_of_them(real_ham10000: Ham10000) -> None:
+    whole = frozen_split(real_ham10000.images).lesions
+    half = frozen_split(real_ham10000.images[::2])
+    assert half.lesions.items() <= whole.items()
+    assert half.hash != FrozenSplit.load().sha256

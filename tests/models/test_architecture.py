@@ -9,7 +9,6 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from models.architecture import (
-    FEATURES,
     MEAN,
     STD,
     LesionClassifier,
@@ -18,6 +17,7 @@ from models.architecture import (
 )
 from models.classes import CLASSES
 from models.errors import InvalidPackage
+from models.features import FEATURES
 from models.package import WEIGHTS_FILE, ModelPackage
 from models.preprocessing import IMAGE_SIZE
 

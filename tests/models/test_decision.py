@@ -11,13 +11,19 @@ from hypothesis.extra.numpy import arrays
 
 from models.calibration import temperature_scale
 from models.classes import CLASSES
-from models.decision import calibrated_probabilities, decide
+from models.decision import Decision, calibrated_probabilities
+from models.decision import decide as decide_all
 from models.package import DecisionRules, OperatingPoint
 
 LOGITS = arrays(
     np.float32,
     st.tuples(st.integers(1, 6), st.just(len(CLASSES))),
     elements=st.floats(-60, 60, width=32),
+)
+
+
+POINT = OperatingPoint(
+    threshold=0.2, validation_sensitivity=0.95, test_sensitivity=0.9, test_specificity=0.8
 )
 
 
@@ -30,16 +36,20 @@ def _rules(
     return DecisionRules(
         logit_shift=logit_shift,
         temperature=temperature,
-        malignant=OperatingPoint(
-            threshold=0.2,
-            validation_sensitivity=0.95,
-            test_sensitivity=0.9,
-            test_specificity=0.8,
-        ),
+        melanoma=POINT,
+        malignant=POINT,
         prediction_set_threshold=threshold,
         prediction_set_coverage=0.9,
         max_prediction_set=max_prediction_set,
+        novelty_threshold=2.0,
     )
+
+
+def decide(
+    logits: npt.NDArray[np.float32], rules: DecisionRules, novelty: float = 1.0
+) -> list[Decision]:
+    """As the classifier does, for images of the same novelty."""
+    return decide_all(logits, np.full(len(logits), novelty, np.float32), rules)
 
 
 RULES = st.builds(
@@ -147,3 +157,20 @@ def test_the_values_are_plain_so_that_they_serialise() -> None:
 
 def test_no_images_give_no_answers() -> None:
     assert decide(np.empty((0, len(CLASSES)), np.float32), _rules()) == []
+
+
+@pytest.mark.parametrize("novelty", [2.01, 1e6, np.inf])
+def test_a_picture_unlike_all_is_flagged_before_anything_else(novelty: float) -> None:
+    even = np.zeros((1, len(CLASSES)), np.float32)
+    rules = _rules(threshold=0.01)
+    assert decide(even, rules)[0].abstain_reason == "too_uncertain"
+    decision = decide(even, rules, novelty)[0]
+    assert decision.abstain_reason == "out_of_distribution"
+    assert decision.novelty == pytest.approx(novelty)
+
+
+def test_novelty_up_to_the_threshold_is_accepted_image_by_image() -> None:
+    logits = np.repeat(_logits(nv=0.95), 3, axis=0)
+    scores = np.array([2.0, 2.5, 0.1], np.float32)
+    reasons = [each.abstain_reason for each in decide_all(logits, scores, _rules())]
+    assert reasons == [None, "out_of_distribution", None]

@@ -16,6 +16,7 @@ CONTRACT = {
     "unsupported_image": 415,
     "image_too_large": 422,
     "image_too_small": 422,
+    "unknown_class": 422,
     "missing_file": 400,
     "malformed_request": 400,
     "body_too_large": 413,

@@ -13,6 +13,7 @@ import torch
 from models.architecture import LesionClassifier, load_classifier
 from models.classes import CLASSES
 from models.export import export_openvino
+from models.novelty import STATISTICS
 from models.package import GRAPH_FILE, WEIGHTS_FILE, ModelPackage
 from models.preprocessing import IMAGE_SIZE
 
@@ -53,9 +54,23 @@ def test_the_logits_are_the_networks(
     assert difference < 0.1 < 1 < np.ptp(exact, axis=0).max()
 
 
+def test_the_statistics_are_the_networks(
+    graph_file: Path, lesions: Images, network: LesionClassifier
+) -> None:
+    compiled = ov.Core().compile_model(graph_file, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    with torch.inference_mode():
+        said = network.eval().describe(torch.from_numpy(lesions).permute(0, 3, 1, 2))
+    exact = said.statistics.numpy()
+    assert np.abs(compiled(lesions)["statistics"] - exact).max() < 0.02 * np.abs(exact).max()
+    assert np.ptp(exact, axis=0).max() > 0.2 * np.abs(exact).max()
+
+
 def test_the_graph_takes_bytes_in_any_number(graph_file: Path) -> None:
     graph = ov.Core().read_model(graph_file)
     images, logits = graph.input("images"), graph.output("logits")
+    statistics = graph.output("statistics")
+    assert statistics.element_type == ov.Type.f32
+    assert statistics.partial_shape == ov.PartialShape([-1, STATISTICS])
     assert images.element_type == ov.Type.u8
     assert images.partial_shape == ov.PartialShape([-1, IMAGE_SIZE, IMAGE_SIZE, 3])
     assert logits.element_type == ov.Type.f32

@@ -14,19 +14,28 @@ import pytest
 from models.classes import CLASSES
 from models.errors import InvalidPackage
 from models.package import (
-    BUNDLED_CHAMPION,
     CARD_FILE,
-    CHAMPION_VARIABLE,
     GRAPH_FILE,
     GRAPH_WEIGHTS_FILE,
+    INT8_GRAPH_FILE,
     MANIFEST_FILE,
+    NOVELTY_FILE,
+    REPLAY_FILE,
     WEIGHTS_FILE,
     ModelPackage,
-    resolve_package,
     sha256_of,
 )
 
-FILES = (WEIGHTS_FILE, GRAPH_FILE, GRAPH_WEIGHTS_FILE, CARD_FILE)
+FILES = (
+    WEIGHTS_FILE,
+    GRAPH_FILE,
+    GRAPH_WEIGHTS_FILE,
+    NOVELTY_FILE,
+    REPLAY_FILE,
+    CARD_FILE,
+    "report.html",
+    "report.json",
+)
 
 
 @pytest.fixture
@@ -63,7 +72,10 @@ def test_a_copy_loads_wherever_it_lies(folder: Path) -> None:
 
 
 def test_the_bundled_champion_is_whole(champion: ModelPackage) -> None:
-    assert set(champion.manifest.files) == set(FILES)
+    assert set(champion.manifest.files) >= set(FILES)
+    shipped = champion.manifest.metrics["int8"]["shipped"]  # type: ignore[index]
+    assert (INT8_GRAPH_FILE in champion) is shipped
+    assert champion.file(REPLAY_FILE).stat().st_size <= 20_000_000
     assert champion.manifest.licence
     assert champion.manifest.citation
 
@@ -78,7 +90,6 @@ def test_a_missing_folder(tmp_path: Path) -> None:
     message = _refusal(tmp_path / "absent")
     assert str(tmp_path / "absent") in message
     assert "dermserve train" in message
-    assert CHAMPION_VARIABLE in message
 
 
 def test_a_folder_without_a_manifest(folder: Path) -> None:
@@ -117,7 +128,7 @@ def test_a_file_cut_short_or_with_something_behind(folder: Path, name: str) -> N
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"{", b"null", b"[]", b"\xff\xfe", b'{"format": 1}', b"{" * 5000], ids=repr
+    "content", [b"", b"{", b"null", b"[]", b"\xff\xfe", b'{"format": 2}', b"{" * 5000], ids=repr
 )
 def test_a_broken_manifest(folder: Path, content: bytes) -> None:
     (folder / MANIFEST_FILE).write_bytes(content)
@@ -139,7 +150,7 @@ def test_other_classes(folder: Path, classes: tuple[str, ...]) -> None:
 CHANGES: dict[str, Callable[[dict[str, Any]], object]] = {
     "unknown": lambda manifest: manifest.update(pickle="weights.pkl"),
     "decision.unknown": lambda manifest: manifest["decision"].update(unknown=1),
-    "format": lambda manifest: manifest.update(format=2),
+    "format": lambda manifest: manifest.update(format=1),
     "architecture": lambda manifest: manifest.update(architecture="resnet50"),
     "input.height": lambda manifest: manifest["input"].update(height=299),
     "input.dtype": lambda manifest: manifest["input"].update(dtype="float32"),
@@ -150,6 +161,7 @@ CHANGES: dict[str, Callable[[dict[str, Any]], object]] = {
     "decision.logit_shift": lambda manifest: manifest["decision"].update(
         logit_shift=[math.nan] * 7
     ),
+    "novelty_threshold": lambda manifest: manifest["decision"].update(novelty_threshold=math.nan),
     "threshold": lambda manifest: manifest["decision"]["malignant"].update(threshold=1.5),
     "max_prediction_set": lambda manifest: manifest["decision"].update(max_prediction_set=0),
     "split": lambda manifest: manifest.pop("split"),
@@ -178,23 +190,3 @@ def test_no_file_outside_the_folder_is_read(folder: Path, name: str) -> None:
     message = _refusal(folder)
     assert "altered" not in message  # it would mean that the file was read
     assert str(folder) in message
-
-
-def test_champion_is_the_bundled_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(CHAMPION_VARIABLE, raising=False)
-    assert resolve_package("champion") == BUNDLED_CHAMPION
-    monkeypatch.setenv(CHAMPION_VARIABLE, "")
-    assert resolve_package("champion") == BUNDLED_CHAMPION
-
-
-def test_the_environment_names_another_champion(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv(CHAMPION_VARIABLE, str(folder))
-    assert resolve_package("champion") == folder
-    assert ModelPackage.load(resolve_package("champion")).folder == folder
-
-
-def test_a_path_pins_a_package(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(CHAMPION_VARIABLE, "/elsewhere")
-    assert resolve_package(str(folder)) == folder

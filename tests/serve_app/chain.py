@@ -8,7 +8,8 @@ from typing import Any
 
 from models.decision import decide
 from models.errors import DermServeError
-from models.package import ModelPackage
+from models.novelty import NoveltyDetector
+from models.package import NOVELTY_FILE, ModelPackage
 from models.preprocessing import decode_image
 from serve_app import schemas
 from serve_app.answers import prediction
@@ -25,6 +26,7 @@ class InProcessChain:
         self._package = package
         self._limits = settings.image_limits
         self._engine = create_engine(package, "openvino")
+        self._novelty = NoveltyDetector.load(package.file(NOVELTY_FILE))
         self.error: Exception | None = None
 
     async def predict(self, image: bytes, request_id: str) -> dict[str, Any]:
@@ -47,9 +49,11 @@ class InProcessChain:
         except DermServeError as error:
             return error
         decoded = time.perf_counter()
-        logits = self._engine.forward([pixels])
+        logits, statistics = self._engine.forward([pixels])
         answer = Classification(
-            decision=decide(logits, self._package.manifest.decision)[0],
+            decision=decide(
+                logits, self._novelty.score(statistics), self._package.manifest.decision
+            )[0],
             model=ServedModel.of(self._package.manifest),
             forward_s=time.perf_counter() - decoded,
             preprocessing_s=decoded - started,

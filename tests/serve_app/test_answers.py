@@ -12,7 +12,7 @@ from models.classes import CLASSES
 from models.decision import Decision
 from models.diagnosis import diagnoses
 from models.errors import DermServeError, EmptyImage, Overloaded
-from models.package import OperatingPoint
+from models.package import DecisionRules, OperatingPoint
 from serve_app import schemas
 from serve_app.answers import (
     error_detail,
@@ -26,11 +26,25 @@ from serve_app.classification import Classification, ServedModel
 MODEL = ServedModel(
     version="v7",
     dataset_hash="abc",
-    malignant=OperatingPoint(
-        threshold=0.25,
-        validation_sensitivity=0.95,
-        test_sensitivity=0.93,
-        test_specificity=0.71,
+    rules=DecisionRules(
+        logit_shift=(0.0,) * len(CLASSES),
+        temperature=1.0,
+        melanoma=OperatingPoint(
+            threshold=0.125,
+            validation_sensitivity=0.9,
+            test_sensitivity=0.89,
+            test_specificity=0.81,
+        ),
+        malignant=OperatingPoint(
+            threshold=0.25,
+            validation_sensitivity=0.95,
+            test_sensitivity=0.93,
+            test_specificity=0.71,
+        ),
+        prediction_set_threshold=0.1,
+        prediction_set_coverage=0.9,
+        max_prediction_set=3,
+        novelty_threshold=2.5,
     ),
 )
 
@@ -43,6 +57,7 @@ def _classification(code: str = "mel", **changes: Any) -> Classification:
         "probabilities": probabilities,
         "malignant_score": 0.8,
         "prediction_set": (code, "nv"),
+        "novelty": 1.25,
         "abstain_reason": None,
     }
     return Classification(Decision(**{**fields, **changes}), MODEL, 0.004, 0.001)
@@ -99,11 +114,25 @@ def test_the_operating_point_is_reached_at_its_threshold(score: float, exceeded:
     }
 
 
-@pytest.mark.parametrize(("reason", "abstain"), [(None, False), ("too_uncertain", True)])
+@pytest.mark.parametrize(
+    ("reason", "abstain"),
+    [(None, False), ("too_uncertain", True), ("out_of_distribution", True)],
+)
 def test_abstaining_names_its_reason(reason: str | None, abstain: bool) -> None:
     sent = _sent(_classification(abstain_reason=reason))
     assert sent["abstain"] == {"abstain": abstain, "reason": reason}
+    assert sent["novelty"] == {"score": 1.25, "threshold": 2.5}
     schemas.Prediction.model_validate(sent)
+
+
+@pytest.mark.parametrize(("share", "exceeded"), [(0.124, False), (0.125, True), (0.7, True)])
+def test_melanoma_has_its_own_operating_point(share: float, exceeded: bool) -> None:
+    rest = (1 - share) / (len(CLASSES) - 1)
+    probabilities = tuple(share if code == "mel" else rest for code in CLASSES)
+    point = _sent(_classification(probabilities=probabilities))["melanoma_operating_point"]
+    assert point["exceeded"] is exceeded
+    assert point["threshold"] == 0.125
+    assert point["test_sensitivity"] == 0.89
 
 
 @pytest.mark.parametrize(

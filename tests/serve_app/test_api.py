@@ -16,6 +16,7 @@ ROUTES = {
     "/": {"get"},
     "/predict": {"post"},
     "/predict/batch": {"post"},
+    "/explain": {"post"},
     "/health": {"get"},
     "/health/live": {"get"},
     "/health/ready": {"get"},

@@ -11,14 +11,13 @@ import torch
 from data.synthetic import synthetic_lesion
 from models.architecture import LesionClassifier
 from models.classes import CLASSES
+from models.errors import InvalidDataset
 from training.dataset import ImageTensors
+from training.group import Group
 from training.loop import (
     Step,
     TrainingDiverged,
-    _parameter_groups,
-    _set_learning_rate,
-    _update_average,
-    logit_adjustment,
+    TrainingLoop,
     predict_logits,
     train,
 )
@@ -153,69 +152,100 @@ def test_without_decay_the_average_is_the_model(images: ImageTensors) -> None:
     assert _same(_weights(model), _weights(average))
 
 
-def test_the_average_moves_by_its_decay() -> None:
-    average, model = _model(0), _model(1)
-    with torch.no_grad():
-        for name, buffer in model.named_buffers():
-            if name.endswith(("running_mean", "num_batches_tracked")):
-                buffer.fill_(5)
-    before = _weights(average)
-    _update_average(average, model, decay=0.75)
-    for name, value in average.state_dict().items():
-        current = model.state_dict()[name]
-        if name.endswith("num_batches_tracked"):
-            assert value == 5
-        else:
-            assert torch.allclose(value, 0.75 * before[name] + 0.25 * current, atol=1e-6)
+def _loop(model: LesionClassifier, images: ImageTensors, **changes: float) -> TrainingLoop:
+    return TrainingLoop(model, images, _settings(epochs=3, **changes))
 
 
-def test_the_learning_rate_rises_and_falls_along_a_cosine() -> None:
-    settings = _settings(learning_rate=0.01, warmup_fraction=0.2)
-    optimizer = torch.optim.AdamW(_parameter_groups(_model(), 0.05))
+@pytest.mark.parametrize("stop", [1, 3, 4])
+def test_a_loop_that_goes_on_ends_as_one_that_never_stopped(
+    images: ImageTensors, stop: int
+) -> None:
+    whole = _loop(_model(), images)
+    while not whole.finished:
+        expected = whole.advance()
 
-    def rate(progress: float) -> float:
-        _set_learning_rate(optimizer, settings, progress)
-        rates = {group["lr"] for group in optimizer.param_groups}
-        assert len(rates) == 1
-        return float(rates.pop())
+    first = _loop(_model(), images)
+    for _ in range(stop):
+        first.advance()
+    kept = {name: value.clone() for name, value in first.state().items()}
+    torch.manual_seed(99)
+    second = _loop(_model(seed=5), images)  # whatever it began with is replaced
+    second.restore(kept, first.step)
+    assert second.epoch == stop // 2
+    while not second.finished:
+        last = second.advance()
 
-    assert 0 < rate(0) < 1e-4
-    assert rate(0.1) == pytest.approx(0.005, rel=0.02)
-    assert rate(0.2) == pytest.approx(0.01)
-    assert rate(0.4) == pytest.approx(0.005 * (1 + math.cos(math.pi / 4)))
-    assert rate(0.6) == pytest.approx(0.005)
-    assert rate(1) == pytest.approx(0)
-    course = [rate(progress) for progress in np.linspace(0, 1, 101)]
-    assert np.argmax(course) in (19, 20)
-    assert max(course) <= 0.01
-
-
-def test_without_warm_up_the_learning_rate_starts_at_its_peak() -> None:
-    optimizer = torch.optim.AdamW(_model().parameters())
-    _set_learning_rate(optimizer, _settings(learning_rate=0.01, warmup_fraction=0.0), 0.0)
-    assert optimizer.param_groups[0]["lr"] == 0.01
+    assert (last.step, last.steps, last.loss) == (6, 6, expected.loss)
+    assert _same(whole.state(), second.state())
+    assert _same(_weights(whole.average), _weights(second.average))
 
 
-def test_only_matrices_and_kernels_decay() -> None:
-    model = _model()
-    decayed, others = _parameter_groups(model, 0.05)
-    assert (decayed["weight_decay"], others["weight_decay"]) == (0.05, 0.0)
-    names = {parameter: name for name, parameter in model.named_parameters()}
-    undecayed = {names[parameter] for parameter in others["params"]}
-    assert "classifier.1.bias" in undecayed
-    assert "classifier.1.weight" not in undecayed
-    assert len(decayed["params"]) + len(undecayed) == len(names)
+def test_what_is_restored_is_a_copy(images: ImageTensors) -> None:
+    first = _loop(_model(), images)
+    first.advance()
+    state = first.state()
+    before = {name: value.clone() for name, value in state.items()}
+    second = _loop(_model(), images)
+    second.restore(state, 1)
+    second.advance()
+    assert _same(before, first.state())
 
 
-def test_rare_classes_get_a_head_start_by_the_logarithm_of_their_share() -> None:
-    labels = torch.tensor([5, 5, 5, 5, 5, 5, 4, 4])
-    pixels = torch.zeros(8, 3, SIDE, SIDE, dtype=torch.uint8)
-    images = ImageTensors(pixels, labels, torch.full((8,), True), unreadable=())
-    adjustment = logit_adjustment(images, 2.0)
-    assert adjustment[5] == pytest.approx(2 * math.log(6 / 8))
-    assert adjustment[4] == pytest.approx(2 * math.log(2 / 8))
-    assert adjustment[0] == pytest.approx(2 * math.log(1 / 8))  # absent counts as one image
-    assert logit_adjustment(images, 0.0).abs().max() == 0
+def test_a_state_of_another_network_is_refused(images: ImageTensors) -> None:
+    loop = _loop(_model(), images)
+    with pytest.raises((KeyError, RuntimeError)):
+        loop.restore({"model.nothing": torch.zeros(1), "average.nothing": torch.zeros(1)}, 1)
+
+
+def test_an_absent_class_does_no_harm() -> None:
+    steps: list[Step] = []
+    average = train(
+        _model(),
+        _pictures(("nv", "mel"), 8),
+        _settings(epochs=2, batch_size=8, logit_adjustment=1.0),
+        on_step=steps.append,
+    )
+    assert all(math.isfinite(step.loss) for step in steps)
+    assert all(value.isfinite().all() for value in _weights(average).values())
+
+
+def test_an_empty_share_is_refused() -> None:
+    empty = ImageTensors(
+        torch.zeros(0, 3, SIDE, SIDE, dtype=torch.uint8),
+        torch.zeros(0, dtype=torch.int64),
+        torch.zeros(0, dtype=torch.bool),
+        unreadable=(),
+    )
+    with pytest.raises(InvalidDataset, match="fewer workers"):
+        TrainingLoop(_model(), empty, _settings())
+
+
+def test_a_share_that_is_short_begins_again() -> None:
+    # Two workers, 15 images in all: this one holds 6 and needs 7 in an epoch of one batch.
+    loop = TrainingLoop(
+        _model(),
+        _pictures(("nv", "mel"), 3),
+        _settings(),
+        group=Group(rank=1, size=2),
+        class_counts=torch.tensor([0, 0, 0, 0, 7, 8, 0]),
+    )
+    assert loop.steps_per_epoch == 1
+    order = loop._order(0)
+    assert sorted(order[:6].tolist()) == list(range(6))
+    assert len(order) == 12
+
+
+def test_ranks_and_epochs_see_the_images_in_other_orders(images: ImageTensors) -> None:
+    counts = 2 * images.class_counts()
+    first, second = (
+        TrainingLoop(
+            _model(), images, _settings(), group=Group(rank=rank, size=2), class_counts=counts
+        )
+        for rank in (0, 1)
+    )
+    orders = [first._order(0).tolist(), second._order(0).tolist(), first._order(1).tolist()]
+    assert len({tuple(order) for order in orders}) == 3
+    assert first._order(0).tolist() == orders[0]
 
 
 def test_prediction_keeps_order_over_batches_and_uses_no_dropout(images: ImageTensors) -> None:

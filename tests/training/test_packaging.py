@@ -2,68 +2,80 @@
 
 from __future__ import annotations
 
+import json
 import resource
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file
 
-from models.architecture import LesionClassifier
-from models.calibration import temperature_scale
-from models.classes import CLASSES, MALIGNANT_COLUMNS
-from models.decision import calibrated_probabilities, decide
+from data.ham10000 import load_ham10000
+from data.splits import SPLITS, Split, frozen_split
+from models.architecture import LesionClassifier, load_classifier
+from models.classes import CLASSES
 from models.errors import InvalidConfiguration
 from models.export import export_openvino
+from models.features import load_replay
 from models.package import (
     CARD_FILE,
     GRAPH_FILE,
     GRAPH_WEIGHTS_FILE,
+    INT8_GRAPH_FILE,
     MANIFEST_FILE,
+    NOVELTY_FILE,
+    REPLAY_FILE,
     WEIGHTS_FILE,
-    DecisionRules,
     ModelPackage,
-    SplitRecord,
 )
-from training import packaging
-from training.card import model_card
+from training import packaging, quantization
 from training.draft import PackageNotWritten
-from training.packaging import Labels, Logits, check_target, fit_decision_rules, write_package
-
-FREQUENCIES = np.array([0.05, 0.08, 0.12, 0.04, 0.13, 0.53, 0.05])
-SHIFT = np.log(FREQUENCIES).astype(np.float32)
-NO_SHIFT = np.zeros(len(CLASSES), np.float32)
+from training.packaging import check_target, write_package
+from training.predictions import Predictions, predict
 
 
-def _predictions(seed: int, loudness: float = 1.0, count: int = 7_000) -> tuple[Logits, Labels]:
-    """What each image says for each class, and labels at HAM10000's frequencies.
-
-    The logits, 1.5 times a normal around 1.5 for the true class and 0 for the others, are the
-    exact logarithms of the likelihoods; `loudness` makes them overconfident.
-    """
-    rng = np.random.default_rng(seed)
-    labels = rng.choice(len(CLASSES), count, p=FREQUENCIES)
-    evidence = rng.normal(0, 1, (count, len(CLASSES))) + 1.5 * np.eye(len(CLASSES))[labels]
-    return (loudness * 1.5 * evidence).astype(np.float32), labels
+@pytest.fixture(scope="module")
+def network(champion: ModelPackage) -> LesionClassifier:
+    """Weights that tell images apart."""
+    return load_classifier(champion.file(WEIGHTS_FILE))
 
 
-def _write(folder: Path, version: str = "2") -> ModelPackage:
-    """A package of an untrained network, judged by made-up predictions."""
-    counts = dict.fromkeys(CLASSES, 100)
-    return write_package(
-        folder,
-        LesionClassifier().eval(),
-        version=version,
-        validation=_predictions(1),
-        test=_predictions(2),
-        logit_shift=SHIFT,
-        split=SplitRecord(seed=7, train=counts, validation=counts, test=counts),
-        dataset_hash="0" * 64,
-        recipe={"seed": 7},
-    )
+@pytest.fixture(scope="module")
+def split(synthetic_dataset: Path) -> Split:
+    return frozen_split(load_ham10000(synthetic_dataset).images)
+
+
+@pytest.fixture(scope="module")
+def predictions(network: LesionClassifier, split: Split) -> dict[str, Predictions]:
+    return {name: predict(network, getattr(split, name)) for name in SPLITS}
+
+
+Write = Callable[..., ModelPackage]
+
+
+@pytest.fixture
+def write(network: LesionClassifier, split: Split, predictions: dict[str, Predictions]) -> Write:
+    """Writes a package quickly."""
+
+    def write(folder: Path, version: str = "2", **changes: Any) -> ModelPackage:
+        arguments: dict[str, Any] = {
+            "predictions": predictions,
+            "logit_shift": np.zeros(len(CLASSES), np.float32),
+            "split": split,
+            "dataset_hash": "0" * 64,
+            "recipe": {"seed": 7},
+            "notes": ("More epochs helped.",),
+            "int8": False,
+            "bootstrap": 10,
+        }
+        return write_package(folder, network, version=version, **{**arguments, **changes})
+
+    return write
 
 
 @pytest.fixture
@@ -87,73 +99,9 @@ def _small_disk(size_bytes: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def _loss(predictions: tuple[Logits, Labels], rules: DecisionRules) -> float:
-    """Negative log-likelihood of the labels."""
-    logits, labels = predictions
-    probabilities = calibrated_probabilities(logits, rules)
-    return float(-np.log(probabilities[np.arange(len(labels)), labels]).mean())
-
-
-def test_the_rules_are_fitted_on_validation_and_reported_on_test() -> None:
-    validation, test = _predictions(1, loudness=2), _predictions(2, loudness=2)
-    rules = fit_decision_rules(validation, test, SHIFT)
-    assert rules.logit_shift == tuple(SHIFT.tolist())
-    assert rules.temperature > 1.2  # the predictions are overconfident
-    best, *worse = (
-        _loss(validation, rules.model_copy(update={"temperature": factor * rules.temperature}))
-        for factor in (1, 0.97, 1.03)
-    )
-    assert best < min(worse)
-    for (logits, labels), sensitivity in (
-        (validation, 0.95),
-        (test, rules.malignant.test_sensitivity),
-    ):
-        decisions = decide(logits, rules)
-        malignant = np.isin(labels, MALIGNANT_COLUMNS)
-        scores = np.array([decision.malignant_score for decision in decisions])
-        flagged = scores >= rules.malignant.threshold
-        assert flagged[malignant].mean() == pytest.approx(sensitivity, abs=1e-3)
-        truth = [CLASSES[label] for label in labels]
-        held = [code in d.prediction_set for code, d in zip(truth, decisions, strict=True)]
-        assert np.mean(held) == pytest.approx(rules.prediction_set_coverage, abs=0.02)
-    assert (~flagged[~malignant]).mean() == pytest.approx(rules.malignant.test_specificity)
-    assert rules.malignant.test_sensitivity == pytest.approx(0.95, abs=0.02)
-    assert fit_decision_rules(validation, _predictions(3), SHIFT).temperature == rules.temperature
-
-
-def test_the_shift_puts_the_class_frequencies_into_the_probabilities() -> None:
-    logits, labels = _predictions(1, count=40_000)
-
-    def mean_probabilities(shift: Logits) -> Logits:
-        rules = fit_decision_rules((logits, labels), (logits, labels), shift)
-        return calibrated_probabilities(logits, rules).mean(axis=0)
-
-    assert fit_decision_rules((logits, labels), (logits, labels), SHIFT).temperature == (
-        pytest.approx(1, rel=0.03)
-    )
-    assert mean_probabilities(SHIFT) == pytest.approx(FREQUENCIES, rel=0.1)
-    assert mean_probabilities(NO_SHIFT) != pytest.approx(FREQUENCIES, rel=0.1)
-
-
-def test_malignant_scores_that_round_above_one_keep_the_threshold_a_probability() -> None:
-    labels = np.array([4, 4, 0, 1, 5, 5, 5])
-    raw_scores = []
-    for akiec, bcc, mel in ((0.6, 0.8, 1.7), (1.3, 1.5, 2.0), (1.9, 2.3, 3.1), (0.5, 1.5, 2.0)):
-        malignant = [akiec, bcc, -40, -40, mel, -40, -40]
-        benign = [-40, -40, -40, -40, -40, 40, -40]
-        logits = np.array([malignant] * 4 + [benign] * 3, np.float32)
-        rules = fit_decision_rules((logits, labels), (logits, labels), NO_SHIFT)
-        assert rules.malignant.threshold <= 1
-        assert rules.malignant.test_sensitivity == rules.malignant.test_specificity == 1
-        assert decide(logits[:1], rules)[0].malignant_score >= rules.malignant.threshold
-        probabilities = temperature_scale(logits, rules.temperature)
-        raw_scores += probabilities[:, MALIGNANT_COLUMNS].sum(axis=1).tolist()
-    assert max(raw_scores) > 1  # else this test has lost its cases
-
-
-def test_a_package_replaces_another_and_is_readable_by_all(old: Path) -> None:
+def test_a_package_replaces_another_and_is_readable_by_all(write: Write, old: Path) -> None:
     before = _contents(old)
-    package = _write(old)
+    package = write(old)
     assert package.manifest.version == "2"
     assert _contents(old).keys() == before.keys()
     assert all(data != before[name] for name, data in _contents(old).items())
@@ -165,7 +113,16 @@ def test_a_package_replaces_another_and_is_readable_by_all(old: Path) -> None:
 def test_a_package_holds_safetensors_and_a_graph_and_nothing_pickled(
     tiny_package: ModelPackage,
 ) -> None:
-    names = {WEIGHTS_FILE, GRAPH_FILE, GRAPH_WEIGHTS_FILE, CARD_FILE}
+    names = {
+        WEIGHTS_FILE,
+        GRAPH_FILE,
+        GRAPH_WEIGHTS_FILE,
+        NOVELTY_FILE,
+        REPLAY_FILE,
+        CARD_FILE,
+        "report.html",
+        "report.json",
+    }
     assert {path.name for path in tiny_package.folder.iterdir()} == {*names, MANIFEST_FILE}
     assert tiny_package.manifest.files.keys() == names
     weights = load_file(tiny_package.file(WEIGHTS_FILE))
@@ -174,16 +131,16 @@ def test_a_package_holds_safetensors_and_a_graph_and_nothing_pickled(
         assert not path.read_bytes().startswith((b"\x80", b"PK"))  # pickle, or zipped by torch
 
 
-def test_a_full_disk_leaves_the_old_package_and_no_draft(old: Path) -> None:
+def test_a_full_disk_leaves_the_old_package_and_no_draft(write: Write, old: Path) -> None:
     before = _contents(old)
     with _small_disk(1_000_000), pytest.raises(PackageNotWritten, match="File too large"):
-        _write(old)
+        write(old)
     assert _contents(old) == before
     assert list(old.parent.iterdir()) == [old]
 
 
 def test_a_disk_that_fills_up_at_the_graph_leaves_the_old_package_and_no_draft(
-    old: Path, monkeypatch: pytest.MonkeyPatch
+    write: Write, old: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def export(model: LesionClassifier, path: Path) -> None:
         with _small_disk(1_000_000):
@@ -192,13 +149,13 @@ def test_a_disk_that_fills_up_at_the_graph_leaves_the_old_package_and_no_draft(
     monkeypatch.setattr(packaging, "export_openvino", export)
     before = _contents(old)
     with pytest.raises(PackageNotWritten, match="If the disk is full, free some space"):
-        _write(old)
+        write(old)
     assert _contents(old) == before
     assert list(old.parent.iterdir()) == [old]
 
 
 def test_a_crash_in_the_middle_leaves_the_old_package_and_no_draft(
-    old: Path, monkeypatch: pytest.MonkeyPatch
+    write: Write, old: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def crash(model: LesionClassifier, path: Path) -> None:
         raise KeyboardInterrupt
@@ -206,17 +163,17 @@ def test_a_crash_in_the_middle_leaves_the_old_package_and_no_draft(
     monkeypatch.setattr(packaging, "export_openvino", crash)
     before = _contents(old)
     with pytest.raises(KeyboardInterrupt):
-        _write(old)
+        write(old)
     assert _contents(old) == before
     assert list(old.parent.iterdir()) == [old]
 
 
 @pytest.mark.parametrize("version", ["", "my model", "-1", "../2", "2\n", "x" * 65])
-def test_a_version_that_is_no_name_is_refused(tmp_path: Path, version: str) -> None:
+def test_a_version_that_is_no_name_is_refused(write: Write, tmp_path: Path, version: str) -> None:
     with pytest.raises(InvalidConfiguration, match="is no version name"):
         check_target(tmp_path / "model", version)
     with pytest.raises(InvalidConfiguration, match="is no version name"):
-        _write(tmp_path / "model", version)
+        write(tmp_path / "model", version)
 
 
 def test_good_names_and_folders_are_accepted(tmp_path: Path, old: Path) -> None:
@@ -225,16 +182,82 @@ def test_good_names_and_folders_are_accepted(tmp_path: Path, old: Path) -> None:
         check_target(old, version)
 
 
-def test_the_card_says_what_the_manifest_says(tiny_package: ModelPackage) -> None:
-    manifest = tiny_package.manifest
-    card = tiny_package.file(CARD_FILE).read_text()
-    assert card == model_card(manifest)
-    assert "# DermServe model tiny" in card
+def test_the_card_says_what_the_manifest_says(write: Write, tmp_path: Path) -> None:
+    package = write(tmp_path / "model")
+    manifest = package.manifest
+    card = package.file(CARD_FILE).read_text()
+    assert "# DermServe model 2" in card
     assert manifest.dataset_hash in card
-    assert f"test sensitivity\n{manifest.decision.malignant.test_sensitivity:.3f}" in card
-    for name in ("train", "validation", "test"):
+    assert manifest.split.name in card
+    assert "- More epochs helped." in card
+    test: Any = manifest.metrics["test"]
+    assert f"| balanced accuracy | {test['balanced_accuracy']:.3f}" in card
+    for point in (manifest.decision.malignant, manifest.decision.melanoma):
+        assert (
+            f"| {point.threshold:.4f} | {point.validation_sensitivity:.2f} | "
+            f"{point.test_sensitivity:.3f} | {point.test_specificity:.3f} |" in card
+        )
+    for name in SPLITS:
         counts = getattr(manifest.split, name)
         assert f"| {name} | {' | '.join(str(counts[code]) for code in CLASSES)} |" in card
     for code in CLASSES:
         assert f"| {code} | {manifest.split.test[code]} |" in card
     assert f"On {sum(manifest.split.test.values())} images" in card
+    assert "None was made." in card
+
+
+def test_the_metrics_are_those_of_the_predictions(
+    write: Write, predictions: dict[str, Predictions], tmp_path: Path
+) -> None:
+    metrics: Any = write(tmp_path / "model").manifest.metrics
+    for name in ("validation", "test"):
+        part = predictions[name]
+        right = part.logits.argmax(axis=1) == part.labels
+        assert metrics[name]["accuracy"] == pytest.approx(right.mean())
+        assert metrics[name]["images"] == len(part)
+    low, high = metrics["test"]["intervals"]["accuracy"]
+    assert low <= metrics["test"]["accuracy"] <= high
+    assert 0 <= metrics["test"]["prediction_set"]["coverage"] <= 1
+    assert metrics["novelty"]["pictures"] == 200
+    assert "int8" not in metrics
+    assert list(metrics["calibration"])[-1] == "and temperature"
+    json.dumps(metrics)
+
+
+def test_the_replay_features_are_those_of_the_network(
+    write: Write, predictions: dict[str, Predictions], tmp_path: Path
+) -> None:
+    replay = load_replay(write(tmp_path / "model").file(REPLAY_FILE))
+    for name, part in predictions.items():
+        assert replay[name].image_ids == tuple(image.image_id for image in part.images)
+        assert replay[name].lesion_ids == tuple(image.lesion_id for image in part.images)
+        assert np.array_equal(replay[name].labels, part.labels)
+        assert np.abs(replay[name].features - part.features).max() < 0.02
+
+
+def test_the_head_says_the_same_of_replayed_features(
+    write: Write,
+    network: LesionClassifier,
+    predictions: dict[str, Predictions],
+    tmp_path: Path,
+) -> None:
+    replay = load_replay(write(tmp_path / "model").file(REPLAY_FILE))["train"]
+    with torch.inference_mode():
+        logits = network.eval().classifier(torch.from_numpy(replay.features)).numpy()
+    assert (logits.argmax(axis=1) == predictions["train"].logits.argmax(axis=1)).mean() >= 0.95
+    assert np.abs(logits - predictions["train"].logits).mean() < 0.05
+
+
+@pytest.mark.parametrize("shipped", [True, False])
+def test_an_int8_graph_is_kept_only_if_it_answers_as_well(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shipped: bool
+) -> None:
+    # Whether it does depends on the images; both outcomes have to work.
+    monkeypatch.setattr(quantization, "MIN_AGREEMENT", 0.0 if shipped else 1.1)
+    monkeypatch.setattr(quantization, "MAX_LOSS", 1.0)
+    package = write(tmp_path / "model", int8=True)
+    verdict: Any = package.manifest.metrics["int8"]
+    assert verdict["shipped"] is shipped
+    assert (INT8_GRAPH_FILE in package) is shipped
+    assert (tmp_path / "model" / INT8_GRAPH_FILE).exists() is shipped
+    assert verdict["reason"] in package.file(CARD_FILE).read_text()

@@ -36,6 +36,23 @@ OUT_OF_RANGE = [
     ("dropout", 1),
     ("phases", []),
     ("phases", None),
+    ("notes", None),
+    ("workers", -1),
+    ("workers", 1.5),
+    ("workers", True),
+    ("workers", [0, 2]),
+    ("workers", [3, 2]),
+    ("workers", [1, 2, 3]),
+    ("workers", None),
+    ("resources_per_worker", "one CPU"),
+    ("use_gpu", "perhaps"),
+    ("threads_per_worker", 0),
+    ("nice", -1),
+    ("nice", 20),
+    ("checkpoint_steps", 0),
+    ("max_failures", -1),
+    ("start_timeout_s", 0),
+    ("start_timeout_s", float("inf")),
     ("optimizer", "sgd"),
 ]
 
@@ -79,3 +96,39 @@ def test_the_shipped_recipe_is_valid_and_names_every_setting() -> None:
 def test_epochs_are_those_of_all_phases() -> None:
     phases = (Phase(epochs=2, image_size=64), Phase(epochs=3, image_size=96))
     assert TrainingSettings(phases=phases).epochs == 5
+
+
+def test_what_a_worker_reserves_is_not_negative(tmp_path: Path) -> None:
+    path = tmp_path / "training.yaml"
+    path.write_text(yaml.safe_dump({"phases": PHASES, "resources_per_worker": {"CPU": -1}}))
+    with pytest.raises(InvalidConfiguration, match=r"resources_per_worker\.CPU: "):
+        read_config(path, TrainingSettings)
+
+
+@pytest.mark.parametrize("workers", [5, [1, 5]])
+def test_more_workers_than_a_batch_can_feed_are_refused(
+    tmp_path: Path, workers: int | list[int]
+) -> None:
+    path = tmp_path / "training.yaml"
+    path.write_text(yaml.safe_dump({"phases": PHASES, "workers": workers, "batch_size": 9}))
+    with pytest.raises(InvalidConfiguration, match="5 workers need a batch_size of at least 10"):
+        read_config(path, TrainingSettings)
+
+
+@pytest.mark.parametrize(
+    ("workers", "least", "most"), [(0, 1, 1), (3, 3, 3), ([2, 4], 2, 4), ((1, 1), 1, 1)]
+)
+def test_workers_are_a_number_or_a_pair_and_survive_json(
+    workers: object, least: int, most: int
+) -> None:
+    settings = TrainingSettings.model_validate({"phases": PHASES, "workers": workers})
+    assert (settings.least_workers, settings.most_workers) == (least, most)
+    assert TrainingSettings.model_validate_json(settings.model_dump_json()) == settings
+
+
+def test_the_recipe_does_not_hold_who_trains() -> None:
+    one = TrainingSettings.model_validate({"phases": PHASES})
+    other = one.model_copy(update={"workers": 4, "nice": 0, "max_failures": 9})
+    assert one.recipe() == other.recipe()
+    assert one.recipe() != one.model_copy(update={"seed": 8}).recipe()
+    assert {"workers", "nice"}.isdisjoint(one.recipe())

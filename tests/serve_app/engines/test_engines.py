@@ -16,16 +16,24 @@ import torch
 from models.architecture import load_classifier
 from models.classes import CLASSES
 from models.errors import InvalidConfiguration, InvalidPackage
-from models.package import CARD_FILE, GRAPH_FILE, WEIGHTS_FILE, ModelPackage
+from models.novelty import NoveltyDetector
+from models.package import (
+    CARD_FILE,
+    GRAPH_FILE,
+    NOVELTY_FILE,
+    WEIGHTS_FILE,
+    ModelPackage,
+)
 from models.preprocessing import IMAGE_SIZE
 from serve_app.engines import create_engine
-from serve_app.engines.base import Engine, EngineInfo, Images, Logits, warm_up
+from serve_app.engines.base import Engine, EngineInfo, Images, Outputs, warm_up
 from serve_app.engines.openvino_cpu import OpenVinoEngine
 from serve_app.engines.torch_cpu import TorchCpuEngine
 from tests.conftest import PROJECT
 
 Pixels = npt.NDArray[np.uint8]
-TOLERANCE = {"f32": 0.1, "bf16": 0.5}
+Logits = npt.NDArray[np.float32]
+TOLERANCE = {"f32": 0.1, "bf16": 0.5, "int8 and bf16": 2.0, "int8 and f32": 2.0}
 """In logits, which differ by about 9 between images: half-precision weights, and bf16 sums."""
 
 
@@ -35,6 +43,11 @@ def exact(champion: ModelPackage, lesions: Pixels) -> Logits:
     network = load_classifier(champion.file(WEIGHTS_FILE))
     with torch.inference_mode():
         return network(torch.from_numpy(lesions).permute(0, 3, 1, 2)).numpy()
+
+
+@pytest.fixture(scope="module")
+def novelty(champion: ModelPackage) -> NoveltyDetector:
+    return NoveltyDetector.load(champion.file(NOVELTY_FILE))
 
 
 @pytest.fixture(scope="module", params=["openvino", "torch-cpu", "torch-cuda"])
@@ -49,7 +62,7 @@ def test_the_logits_are_the_networks(
     engine: Engine, lesions: Pixels, exact: Logits, count: int
 ) -> None:
     order = [index % len(lesions) for index in range(count)]
-    logits = engine.forward([lesions[index] for index in order])
+    logits, _ = engine.forward([lesions[index] for index in order])
     assert logits.shape == (count, len(CLASSES))
     assert logits.dtype == np.float32
     tolerance = TOLERANCE[engine.info.precision]
@@ -57,10 +70,21 @@ def test_the_logits_are_the_networks(
     assert np.ptp(exact, axis=0).max() > 10 * tolerance  # else agreement would mean little
 
 
+def test_novelty_is_the_networks(
+    engine: Engine, champion: ModelPackage, novelty: NoveltyDetector, lesions: Pixels
+) -> None:
+    network = load_classifier(champion.file(WEIGHTS_FILE))
+    with torch.inference_mode():
+        exact = network.describe(torch.from_numpy(lesions).permute(0, 3, 1, 2)).statistics.numpy()
+    scores = novelty.score(engine.forward(list(lesions)).statistics)
+    tolerance = 0.02 if engine.info.precision == "f32" else 0.3
+    assert scores == pytest.approx(novelty.score(exact), rel=tolerance)
+
+
 def test_many_threads_get_their_own_answers(engine: Engine, lesions: Pixels, exact: Logits) -> None:
     def ask(start: int) -> float:
         order = [(start + step) % len(lesions) for step in range(start % 6 + 1)]
-        answer = engine.forward([lesions[index] for index in order])
+        answer = engine.forward([lesions[index] for index in order]).logits
         return float(np.abs(answer - exact[order]).max())
 
     with ThreadPoolExecutor(6) as threads:
@@ -70,9 +94,9 @@ def test_many_threads_get_their_own_answers(engine: Engine, lesions: Pixels, exa
 
 def test_an_answer_is_not_overwritten_by_the_next(engine: Engine, lesions: Pixels) -> None:
     first = engine.forward([lesions[0]])
-    kept = first.copy()
+    kept = [output.copy() for output in first]
     engine.forward([lesions[1]])
-    assert np.array_equal(first, kept)
+    assert all(map(np.array_equal, first, kept))
 
 
 def test_the_images_stay_as_they_are(engine: Engine, lesions: Pixels) -> None:
@@ -140,25 +164,27 @@ class _Faulty:
     info = EngineInfo(name="faulty", device="cpu", precision="f32", lanes=1)
     max_piece = 4
 
-    def __init__(self, inner: Engine, broken: float | None) -> None:
+    def __init__(self, inner: Engine, output: str, broken: float | None) -> None:
         self._inner = inner
+        self._output = output
         self._broken = broken
 
-    def forward(self, images: Images) -> Logits:
-        logits = self._inner.forward(images)
+    def forward(self, images: Images) -> Outputs:
+        outputs = self._inner.forward(images)
         if self._broken is None:
-            return logits[:, :-1]
-        logits[-1, -1] = self._broken
-        return logits
+            return outputs._replace(**{self._output: getattr(outputs, self._output)[:, :-1]})
+        getattr(outputs, self._output)[-1, -1] = self._broken
+        return outputs
 
 
+@pytest.mark.parametrize("output", Outputs._fields)
 @pytest.mark.parametrize("broken", [np.nan, np.inf, -np.inf, None])
 def test_the_self_test_refuses_what_is_not_finite_or_of_another_shape(
-    champion: ModelPackage, broken: float | None
+    champion: ModelPackage, output: str, broken: float | None
 ) -> None:
     inner = TorchCpuEngine(champion)
     with pytest.raises(InvalidPackage, match="faulty engine's self-test failed"):
-        warm_up(_Faulty(inner, broken))
+        warm_up(_Faulty(inner, output, broken))
 
 
 def test_the_self_test_runs_every_piece_size() -> None:
@@ -168,10 +194,10 @@ def test_the_self_test_runs_every_piece_size() -> None:
         info = _Faulty.info
         max_piece = 8
 
-        def forward(self, images: Images) -> Logits:
+        def forward(self, images: Images) -> Outputs:
             assert all(image.shape == (IMAGE_SIZE, IMAGE_SIZE, 3) for image in images)
             sizes.append(len(images))
-            return np.zeros((len(images), len(CLASSES)), np.float32)
+            return Outputs(*(np.zeros_like(part) for part in Outputs.empty(len(images))))
 
     warm_up(Recorder())
     assert sizes == [1, 2, 4, 8]
