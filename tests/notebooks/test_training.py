@@ -61,4 +61,4 @@ def test_it_is_committed_without_outputs() -> None:
 def test_it_names_no_folder_of_a_machine() -> None:
     text = Path(NOTEBOOK).read_text(encoding="utf-8")
     assert "/home/" not in text
-    assert "/work/" not in text
+    assert str(PROJECT) not in text

@@ -59,10 +59,19 @@ def test_black_and_white_images_stay_finite(value: int) -> None:
     assert out.max() <= 255
 
 
-def test_no_empty_corners_appear() -> None:
-    flat = torch.tensor([180, 140, 120], dtype=torch.uint8).view(1, 3, 1, 1).expand(64, 3, 48, 48)
-    out = augment(flat, _all(64, True), 48, _generator())
-    assert (out.amax(dim=(2, 3)) - out.amin(dim=(2, 3))).max() < 0.1
+def test_no_corner_is_empty_but_beyond_a_round_frame() -> None:
+    flat = torch.tensor([180, 140, 120], dtype=torch.uint8).view(1, 3, 1, 1).expand(800, 3, 48, 48)
+    out = augment(flat, _all(800, True), 48, _generator())
+    spread = (out.amax(dim=(2, 3)) - out.amin(dim=(2, 3))).amax(dim=1)
+    framed = spread > 0.1
+    # An eighth gets a frame; the widest frames lie nearly outside the picture.
+    assert 0.08 < framed.float().mean() < 0.15
+    middle = out[:, :, 14:34, 14:34]
+    assert (middle.amax(dim=(2, 3)) - middle.amin(dim=(2, 3))).max() < 0.1
+    dark = out.amax(dim=1) < 1
+    corners = dark[:, [0, 0, -1, -1], [0, -1, 0, -1]].sum(dim=1)
+    edges = dark[:, [0, 24, 24, -1], [24, 0, -1, 24]].sum(dim=1)
+    assert corners[framed].float().mean() > 2 * edges[framed].float().mean()
 
 
 def test_the_generator_decides_everything(lesions: torch.Tensor) -> None:
