@@ -96,4 +96,5 @@ def test_ray_start_and_serve_deploy(
         "ingress": "HEALTHY",
         "preprocessor": "HEALTHY",
         "classifier": "HEALTHY",
+        "explainer": "HEALTHY",
     }
