@@ -17,8 +17,9 @@ from cluster.evaluate_command import calibration_steps, predict
 from data.ham10000 import load_ham10000
 from data.splits import frozen_split
 from models.errors import InvalidDataset
-from models.package import ModelPackage
+from models.package import CHAMPION_VARIABLE, ModelPackage
 from models.preprocessing import decode_image
+from models.tracking_uri import REGISTRY_VARIABLE
 from serve_app.engines import create_engine
 
 
@@ -101,13 +102,14 @@ def test_a_run_writes_a_report(
 def test_a_mistake_is_one_sentence(
     arguments: tuple[str, ...],
     says: str,
-    tiny_package: ModelPackage,
+    serving_tiny: dict[str, str],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("DERMSERVE_CHAMPION", str(tiny_package.folder))
+    for name in (CHAMPION_VARIABLE, REGISTRY_VARIABLE):
+        monkeypatch.setenv(name, serving_tiny[name])
     monkeypatch.setattr(sys, "argv", ["dermserve", "evaluate", *arguments])
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # Typer replaces it
     monkeypatch.setenv("COLUMNS", "1000")
