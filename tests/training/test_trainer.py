@@ -169,7 +169,8 @@ def test_two_workers_survive_the_death_of_one(
     assert all(value.isfinite().all() for value in load_file(weights).values())
     assert result.class_counts["nv"] == sum(i.diagnosis == "nv" for i in run.split.train)
     kept = list((run.storage / "run").glob("checkpoint_2*"))
-    assert 1 <= len(kept) <= 2
+    # Two, and what the killed workers had stored before Ray's controller knew of it.
+    assert 1 <= len(kept) <= 3
 
 
 def _kill_a_worker() -> int:
