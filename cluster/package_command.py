@@ -38,7 +38,7 @@ def package(
     --output var/model-3 --version 3
     """
     # Torch takes seconds to import; the other commands do not need it.
-    from cluster.train_display import TrainDisplay
+    from cluster.train_display import TrainDisplay, say_packaged
     from training.pipeline import package_weights
     from training.settings import TrainingSettings
 
@@ -55,13 +55,7 @@ def package(
             progress=display.listeners,
             int8=int8,
         )
-    test: Any = result.manifest.metrics["test"]
-    console.print(
-        f"Model {version} is in {result.folder}: test balanced accuracy "
-        f"{test['balanced_accuracy']:.3f}, macro AUC {test['macro_auc']:.3f}.",
-        markup=False,  # a folder's name may hold brackets
-        soft_wrap=True,
-    )
+    say_packaged(console, result)
 
 
 def _read_history(path: Path | None) -> list[dict[str, Any]]:

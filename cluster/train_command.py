@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -62,7 +62,7 @@ def train(
     # Ray reads its environment when it is imported.
     os.environ.update(ray_environment())
     # Torch takes seconds to import; the other commands do not need it.
-    from cluster.train_display import TrainDisplay
+    from cluster.train_display import TrainDisplay, say_packaged
     from training.pipeline import run_name, run_training
     from training.settings import TrainingSettings
     from training.trainer import runs_folder
@@ -91,13 +91,7 @@ def train(
             f"Stopped. Go on with the same command and --run {run}.", markup=False, soft_wrap=True
         )
         raise
-    result: Any = package.manifest.metrics["test"]
-    console.print(
-        f"Model {version} is in {package.folder}: test balanced accuracy "
-        f"{result['balanced_accuracy']:.3f}, macro AUC {result['macro_auc']:.3f}.",
-        markup=False,  # a folder's name may hold brackets
-        soft_wrap=True,
-    )
+    say_packaged(console, package)
 
 
 def _start(name: str) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console
 from rich.progress import (
@@ -14,6 +15,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from models.package import ModelPackage
 from training.loop import Step
 from training.progress import EpochRecord, ImagesDecoded
 from training.progress import Progress as Listeners
@@ -103,3 +105,14 @@ class TrainDisplay:
 
     def _print(self, line: str, style: str | None = None) -> None:
         self._console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
+
+
+def say_packaged(console: Console, package: ModelPackage) -> None:
+    """Where a new package is and how its model did."""
+    test: Any = package.manifest.metrics["test"]
+    console.print(
+        f"Model {package.manifest.version} is in {package.folder}: test balanced accuracy "
+        f"{test['balanced_accuracy']:.3f}, macro AUC {test['macro_auc']:.3f}.",
+        markup=False,  # a folder's name may hold brackets
+        soft_wrap=True,
+    )

@@ -14,7 +14,11 @@ from safetensors.numpy import save_file
 from models.classes import CLASSES
 from models.package import (
     CARD_FILE,
+    GRAPH_FILE,
+    GRAPH_WEIGHTS_FILE,
     MANIFEST_FILE,
+    NOVELTY_FILE,
+    REPLAY_FILE,
     WEIGHTS_FILE,
     DecisionRules,
     InputContract,
@@ -23,6 +27,18 @@ from models.package import (
     SplitRecord,
     sha256_of,
 )
+
+PACKAGE_FILES = (
+    WEIGHTS_FILE,
+    GRAPH_FILE,
+    GRAPH_WEIGHTS_FILE,
+    NOVELTY_FILE,
+    REPLAY_FILE,
+    CARD_FILE,
+    "report.html",
+    "report.json",
+)
+"""What every package of a trained network holds beside its manifest."""
 
 
 def write_small_package(folder: Path, version: str, accuracy: float = 0.5) -> Path:

@@ -14,28 +14,13 @@ import pytest
 from models.classes import CLASSES
 from models.errors import InvalidPackage
 from models.package import (
-    CARD_FILE,
-    GRAPH_FILE,
-    GRAPH_WEIGHTS_FILE,
     INT8_GRAPH_FILE,
     MANIFEST_FILE,
-    NOVELTY_FILE,
     REPLAY_FILE,
-    WEIGHTS_FILE,
     ModelPackage,
     sha256_of,
 )
-
-FILES = (
-    WEIGHTS_FILE,
-    GRAPH_FILE,
-    GRAPH_WEIGHTS_FILE,
-    NOVELTY_FILE,
-    REPLAY_FILE,
-    CARD_FILE,
-    "report.html",
-    "report.json",
-)
+from tests.models.packages import PACKAGE_FILES
 
 
 @pytest.fixture
@@ -64,15 +49,15 @@ def test_a_package_loads(tiny_package: ModelPackage) -> None:
 
 def test_a_copy_loads_wherever_it_lies(folder: Path) -> None:
     package = ModelPackage.load(folder)
-    assert set(package.manifest.files) == set(FILES)
+    assert set(package.manifest.files) == set(PACKAGE_FILES)
     assert package.manifest.classes == CLASSES
-    for name in FILES:
+    for name in PACKAGE_FILES:
         assert package.file(name) == folder / name
         assert package.manifest.files[name] == sha256_of(folder / name)
 
 
 def test_the_bundled_champion_is_whole(champion: ModelPackage) -> None:
-    assert set(champion.manifest.files) >= set(FILES)
+    assert set(champion.manifest.files) >= set(PACKAGE_FILES)
     shipped = champion.manifest.metrics["int8"]["shipped"]  # type: ignore[index]
     assert (INT8_GRAPH_FILE in champion) is shipped
     assert champion.file(REPLAY_FILE).stat().st_size <= 20_000_000
@@ -97,20 +82,20 @@ def test_a_folder_without_a_manifest(folder: Path) -> None:
     assert MANIFEST_FILE in _refusal(folder)
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", PACKAGE_FILES)
 def test_a_missing_file(folder: Path, name: str) -> None:
     (folder / name).unlink()
     assert _refusal(folder) == f"{folder / name} is missing."
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", PACKAGE_FILES)
 def test_a_folder_in_a_files_place(folder: Path, name: str) -> None:
     (folder / name).unlink()
     (folder / name).mkdir()
     assert _refusal(folder) == f"{folder / name} is missing."
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", PACKAGE_FILES)
 @pytest.mark.parametrize("place", [0, 0.5, 1])
 def test_an_altered_byte(folder: Path, name: str, place: float) -> None:
     data = bytearray((folder / name).read_bytes())
@@ -119,7 +104,7 @@ def test_an_altered_byte(folder: Path, name: str, place: float) -> None:
     assert f"{folder / name} is altered or damaged" in _refusal(folder)
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", PACKAGE_FILES)
 def test_a_file_cut_short_or_with_something_behind(folder: Path, name: str) -> None:
     data = (folder / name).read_bytes()
     for altered in (data[:-1], data + b"\n", b""):

@@ -24,15 +24,13 @@ from models.export import export_openvino
 from models.features import load_replay
 from models.package import (
     CARD_FILE,
-    GRAPH_FILE,
-    GRAPH_WEIGHTS_FILE,
     INT8_GRAPH_FILE,
     MANIFEST_FILE,
-    NOVELTY_FILE,
     REPLAY_FILE,
     WEIGHTS_FILE,
     ModelPackage,
 )
+from tests.models.packages import PACKAGE_FILES
 from training import packaging, quantization
 from training.draft import PackageNotWritten
 from training.packaging import check_target, write_package
@@ -113,16 +111,7 @@ def test_a_package_replaces_another_and_is_readable_by_all(write: Write, old: Pa
 def test_a_package_holds_safetensors_and_a_graph_and_nothing_pickled(
     tiny_package: ModelPackage,
 ) -> None:
-    names = {
-        WEIGHTS_FILE,
-        GRAPH_FILE,
-        GRAPH_WEIGHTS_FILE,
-        NOVELTY_FILE,
-        REPLAY_FILE,
-        CARD_FILE,
-        "report.html",
-        "report.json",
-    }
+    names = set(PACKAGE_FILES)
     assert {path.name for path in tiny_package.folder.iterdir()} == {*names, MANIFEST_FILE}
     assert tiny_package.manifest.files.keys() == names
     weights = load_file(tiny_package.file(WEIGHTS_FILE))
