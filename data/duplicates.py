@@ -73,6 +73,20 @@ def perceptual_hash(pixels: npt.NDArray[np.uint8]) -> bytes:
     return np.packbits(bits).tobytes()
 
 
+def turned_hashes(pixels: npt.NDArray[np.uint8]) -> tuple[bytes, ...]:
+    """Hash one picture and its turned and mirrored forms, which are other pictures to a hash.
+
+    Args:
+        pixels: as `perceptual_hash` takes them.
+
+    Returns:
+        Eight hashes: of the picture as it is, turned by quarters, and of its mirror image,
+        turned by quarters.
+    """
+    forms = (np.rot90(side, turns) for side in (pixels, pixels[:, ::-1]) for turns in range(4))
+    return tuple(perceptual_hash(np.ascontiguousarray(form)) for form in forms)
+
+
 class HashIndex:
     """Perceptual hashes that can be searched; 10,000 take 320 KB and a query 0.2 ms."""
 
@@ -86,6 +100,16 @@ class HashIndex:
 
     def __len__(self) -> int:
         return len(self._words)
+
+    def extended(self, hashes: Sequence[bytes]) -> HashIndex:
+        """An index that holds these and, behind them, more; a copy of memory and no more.
+
+        Raises:
+            InvalidDataset: if one has not `HASH_BYTES` bytes.
+        """
+        longer = HashIndex(hashes)
+        longer._words = np.concatenate([self._words, longer._words])
+        return longer
 
     def search(self, query: bytes, max_distance: int = NEAR_DUPLICATE_DISTANCE) -> list[Match]:
         """The pictures within `max_distance` bits of a query, nearest first.

@@ -93,6 +93,18 @@ class UnknownClass(DermServeError):
     status, code = 422, "unknown_class"
 
 
+class InvalidField(DermServeError):
+    """A field of a request has a value that it cannot have."""
+
+    status, code = 422, "invalid_field"
+
+
+class LabelsMismatch(DermServeError):
+    """The labels of an upload do not match its files."""
+
+    status, code = 422, "labels_mismatch"
+
+
 class NotFound(DermServeError):
     """No such route or resource."""
 
@@ -103,6 +115,45 @@ class MethodNotAllowed(DermServeError):
     """The route exists, but not for this method."""
 
     status, code = 405, "method_not_allowed"
+
+
+# What the state of the server forbids.
+
+
+class RunActive(DermServeError):
+    """A retraining is under way, and there is never a second one."""
+
+    status, code = 409, "run_active"
+
+
+class NoRunActive(DermServeError):
+    """There is no retraining to stop."""
+
+    status, code = 409, "no_run_active"
+
+
+class RolloutActive(DermServeError):
+    """Another version is being rolled out."""
+
+    status, code = 409, "rollout_active"
+
+
+class AlreadyChampion(DermServeError):
+    """The version that is to be promoted is the champion."""
+
+    status, code = 409, "already_champion"
+
+
+class ModelPinned(DermServeError):
+    """The Serve configuration names the version that serves, so no other may take its place."""
+
+    status, code = 409, "model_pinned"
+
+
+class GateRefused(DermServeError):
+    """The promotion gate has refused the version."""
+
+    status, code = 409, "gate_refused"
 
 
 # What the server cannot do now.
@@ -124,6 +175,24 @@ class StageUnavailable(DermServeError):
     """A replica died with the request; the same request may succeed in a moment."""
 
     status, code, retry_after_s = 503, "stage_unavailable", 1
+
+
+class CatalogueUnavailable(DermServeError):
+    """The catalogue or the image store cannot be reached, or is busy."""
+
+    status, code, retry_after_s = 503, "catalogue_unavailable", 2
+
+
+class TrainerUnavailable(DermServeError):
+    """The trainer application does not run, or is restarting."""
+
+    status, code, retry_after_s = 503, "trainer_unavailable", 5
+
+
+class StorageFull(DermServeError):
+    """There is no room left for what was sent."""
+
+    status, code = 507, "storage_full"
 
 
 class DeadlineExceeded(DermServeError):
@@ -151,3 +220,9 @@ class InvalidDataset(DermServeError):
     """A dataset folder lacks something that training needs."""
 
     code = "invalid_dataset"
+
+
+class AuditBroken(DermServeError):
+    """A row of the audit log was changed, removed or put in."""
+
+    code = "audit_broken"

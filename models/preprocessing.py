@@ -47,7 +47,7 @@ _BASELINE_MARKERS = (0xC0, 0xC1)
 _HEADER_MARKERS = frozenset({0xC4, 0xDB, 0xDD, 0xFE, *range(0xE0, 0xF0)})
 # Resizing in one of these modes and converting afterwards gives the same picture as the
 # other order and touches far fewer pixels.
-_RESIZABLE_MODES = frozenset({"L", "LA", "RGB", "RGBA", "CMYK"})
+_RESIZABLE_MODES = frozenset({"L", "LA", "RGB", "RGBA"})
 _WHITE = (255, 255, 255, 255)
 
 # Pillow's own bomb check warns at a size of its own choosing; ours is in `ImageLimits`.
@@ -98,7 +98,8 @@ def _decode_jpeg(data: bytes, limits: ImageLimits) -> npt.NDArray[np.uint8]:
         pixels = simplejpeg.decode_jpeg(data, "RGB", min_height=IMAGE_SIZE, min_width=IMAGE_SIZE)
     except ValueError as error:
         raise _truncated(error) from error
-    return np.array(_orient(_fit(Image.fromarray(pixels)), _jpeg_orientation(data)))
+    # A centred square crop may be turned after cropping.
+    return np.array(_orient(_fit(Image.fromarray(pixels)), jpeg_orientation(data)))
 
 
 def _is_baseline(data: bytes) -> bool:
@@ -118,6 +119,19 @@ def _is_baseline(data: bytes) -> bool:
 
 
 def _decode_with_pillow(data: bytes, limits: ImageLimits) -> npt.NDArray[np.uint8]:
+    return np.array(_to_rgb(_fit(decode_upright(data, limits))))
+
+
+def decode_upright(data: bytes, limits: ImageLimits = DEFAULT_LIMITS) -> Image.Image:
+    """Decode one image of any format but JPEG at its full size.
+
+    Returns:
+        The first frame, upright, in mode L, LA, RGB or RGBA. Of a JPEG, which is only decoded
+        here if it is CMYK, the image is scaled down as far as the model's input allows.
+
+    Raises:
+        UnsupportedImage, TruncatedImage, ImageTooLarge, ImageTooSmall: as `decode_image`.
+    """
     try:
         image = Image.open(io.BytesIO(data), formats=SUPPORTED_FORMATS)
     except UnidentifiedImageError as error:
@@ -136,14 +150,14 @@ def _decode_with_pillow(data: bytes, limits: ImageLimits) -> npt.NDArray[np.uint
             limits.check_tiles(*_tile_size(image))
             image.draft("RGB", (IMAGE_SIZE, IMAGE_SIZE))
             image.load()
-            rgb = _to_rgb(_fit(_to_resizable(image)))
             # After loading, because Pillow turns a TIFF itself and then removes the tag.
-            orientation = _orientation(image)
+            is_jpeg = image.format == "JPEG"
+            orientation = jpeg_orientation(data) if is_jpeg else _orientation(image)
+            return _orient(_to_resizable(image), orientation)
         except DermServeError:
             raise
         except Exception as error:  # as above
             raise _truncated(error) from error
-    return np.array(_orient(rgb, orientation))
 
 
 def _tile_size(image: Image.Image) -> tuple[int, int]:
@@ -195,8 +209,8 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _jpeg_orientation(data: bytes) -> int:
-    """The EXIF orientation of a JPEG that was decoded without Pillow."""
+def jpeg_orientation(data: bytes) -> int:
+    """The orientation (1 to 8) of a JPEG with EXIF; 1 where that says nothing readable."""
     if data.find(_EXIF_MARKER, 0, _EXIF_SEARCH_BYTES) < 0:
         return 1
     try:
@@ -207,7 +221,7 @@ def _jpeg_orientation(data: bytes) -> int:
 
 
 def _orient(image: Image.Image, orientation: int) -> Image.Image:
-    """Undo an EXIF orientation. A centred square crop may be turned after cropping."""
+    """Undo an EXIF orientation."""
     transpose = _UNDO_ORIENTATION.get(orientation)
     return image if transpose is None else image.transpose(transpose)
 

@@ -1,0 +1,243 @@
+"""The image store: the clean bytes of every upload, each under the hash of its content."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+from models.errors import (
+    CatalogueUnavailable,
+    DermServeError,
+    InvalidConfiguration,
+    InvalidField,
+    NotFound,
+    StorageFull,
+)
+from models.tracking_uri import var_folder
+
+IMAGES_VARIABLE = "DERMSERVE_IMAGES"
+"""Environment variable that names the store: a folder, or a URL that fsspec opens."""
+
+_KEY = re.compile(r"([0-9a-f]{2})/\1[0-9a-f]{62}\.(jpg|png)")
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
+class ImageDamaged(DermServeError):
+    """A stored image is not what was stored."""
+
+    code = "image_damaged"
+
+
+def image_key(content_hash: str, suffix: str) -> str:
+    """Where an image is stored: "ab/abcd....jpg", nothing of which a sender chooses.
+
+    Raises:
+        InvalidField: if the hash is no SHA-256 in lower-case hex, or the suffix is another than
+            .jpg and .png.
+    """
+    return _checked(f"{content_hash[:2]}/{content_hash}{suffix}")
+
+
+def images_url() -> str:
+    """The store that the environment names, else a folder in `var/`."""
+    return os.environ.get(IMAGES_VARIABLE) or str(var_folder() / "images")
+
+
+class ImageStore:
+    """Images by key, in a folder or wherever fsspec reaches.
+
+    What `put` has returned survives a crash and a power cut, as far as the store can keep
+    it. Every process may have its own; they need no lock.
+    """
+
+    def __init__(self, url: str | None = None) -> None:
+        """Open a store; nothing is read or written yet.
+
+        Args:
+            url: a folder or an fsspec URL (`s3://bucket/prefix`); None is `images_url()`.
+
+        Raises:
+            InvalidConfiguration: if fsspec knows no such store, or lacks its driver.
+        """
+        url = url or images_url()
+        self._shown = re.sub(r"//[^/]*@", "//", url)  # without a password
+        try:
+            self._files, root = fsspec.url_to_fs(url)
+        except (ValueError, ImportError, OSError) as error:
+            raise InvalidConfiguration(
+                f"{self._shown!r} is no image store: {error}. Set {IMAGES_VARIABLE} to a folder "
+                "or to a URL that fsspec opens."
+            ) from error
+        self._root = str(root).rstrip("/")
+        self._is_local = isinstance(self._files, LocalFileSystem)
+
+    def put(self, content_hash: str, suffix: str, data: bytes) -> str:
+        """Store an image whole or not at all; again is the same as once.
+
+        Args:
+            content_hash: SHA-256 of `data`, hex.
+            suffix: .jpg or .png.
+            data: a clean image.
+
+        Returns:
+            Its key.
+
+        Raises:
+            InvalidField: if the hash is not that of the data, or the suffix is unknown.
+            StorageFull: if there is no room.
+            CatalogueUnavailable: if the store cannot be written.
+        """
+        key = image_key(content_hash, suffix)
+        if hashlib.sha256(data).hexdigest() != content_hash:
+            raise InvalidField(f"The content of {key} has another SHA-256. Compute it again.")
+        with self._errors(key):
+            if self._is_local:
+                _write_durably(self._local(key), data)
+            else:
+                self._files.pipe_file(self._path(key), data)
+        return key
+
+    def exists(self, key: str) -> bool:
+        """Whether an image is stored.
+
+        Raises:
+            InvalidField: if the key is none.
+            CatalogueUnavailable: if the store cannot be read.
+        """
+        _checked(key)
+        with self._errors(key):
+            # Object stores remember listings, of which other processes do not know.
+            self._files.invalidate_cache()
+            return bool(self._files.exists(self._path(key)))
+
+    def get(self, key: str) -> bytes:
+        """Read an image and verify it.
+
+        Raises:
+            InvalidField: if the key is none.
+            NotFound: if there is no such image.
+            ImageDamaged: if its content has changed.
+            CatalogueUnavailable: if the store cannot be read.
+        """
+        _checked(key)
+        with self._errors(key):
+            data: Any = self._files.cat_file(self._path(key))
+        if hashlib.sha256(data).hexdigest() != _content_hash(key):
+            raise ImageDamaged(
+                f"The stored image {key} is damaged. Restore it from a backup, or delete the "
+                "upload and send it again."
+            )
+        return bytes(data)
+
+    def delete(self, key: str) -> None:
+        """Remove an image; one that is not there is no error.
+
+        Raises:
+            InvalidField: if the key is none.
+            CatalogueUnavailable: if the store cannot be written.
+        """
+        _checked(key)
+        with self._errors(key), suppress(FileNotFoundError):
+            self._files.rm_file(self._path(key))
+
+    def fetch(self, key: str, folder: Path) -> Path:
+        """Make a local copy, or find the one that an earlier call made.
+
+        Args:
+            key: of the image.
+            folder: of the copies; made if need be.
+
+        Returns:
+            `folder`/<content hash>.<suffix>
+
+        Raises:
+            InvalidField, NotFound, ImageDamaged, CatalogueUnavailable: as `get`.
+            StorageFull: if the folder has no room.
+        """
+        target = folder / _checked(key).rpartition("/")[2]
+        with suppress(OSError):
+            if hashlib.sha256(target.read_bytes()).hexdigest() == _content_hash(key):
+                return target
+        data = self.get(key)
+        with self._errors(key):
+            _write_durably(target, data)
+        return target
+
+    def _path(self, key: str) -> str:
+        return f"{self._root}/{key}"
+
+    def _local(self, key: str) -> Path:
+        return Path(self._path(key))
+
+    @contextmanager
+    def _errors(self, key: str) -> Iterator[None]:
+        """Turn what a file system raises into one sentence of ours."""
+        try:
+            yield
+        except FileNotFoundError as error:
+            raise NotFound(f"There is no image {key} in the image store.") from error
+        # Drivers of object stores raise errors of their own libraries, of no common kind.
+        except Exception as error:
+            if isinstance(error, OSError) and error.errno in _NO_ROOM:
+                raise StorageFull(
+                    f"The image store {self._shown} is full. Free some space and send it again."
+                ) from error
+            raise CatalogueUnavailable(
+                f"The image store {self._shown} does not work: {type(error).__name__}. Repair it, "
+                f"or set {IMAGES_VARIABLE} to another one."
+            ) from error
+
+
+def _checked(key: str) -> str:
+    if not _KEY.fullmatch(key):
+        raise InvalidField(
+            f"{key[:100]!r} is no image key. It is built from a SHA-256, as "
+            "'ab/ab....jpg' or '.png'."
+        )
+    return key
+
+
+def _content_hash(key: str) -> str:
+    return key[3:67]
+
+
+def _write_durably(target: Path, data: bytes) -> None:
+    """Write a file that is there whole or not at all, whenever the power is cut."""
+    _make_folder(target.parent)
+    descriptor, name = tempfile.mkstemp(prefix=".", suffix=".partial", dir=target.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(name, target)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(name)
+        raise
+    _sync(target.parent)
+
+
+def _make_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        _make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        _sync(folder.parent)
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
