@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, Literal, cast, get_args
 
 from models.package import Manifest, ModelPackage
 from models.registered_package import hash_of
@@ -19,9 +19,15 @@ VERSION_TAG = "dermserve.version"
 HASH_TAG = "dermserve.package_hash"
 DATASET_TAG = "dermserve.dataset_hash"
 METRIC_TAG_PREFIX = "dermserve.test."
+VERDICT_TAG = "dermserve.gate"
+REASON_TAG = "dermserve.gate_reason"
+
+Verdict = Literal["passed", "refused"]
+"""What the promotion gate said of a version."""
 
 _NAME = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,63}")
 _HASH = re.compile(r"[0-9a-f]{64}")
+_MAX_TAG = 4_000  # characters; MLflow takes 5,000
 _METRIC = re.compile(r"\w{1,64}", re.ASCII)
 
 
@@ -47,6 +53,10 @@ class RegisteredVersion:
     source: str
     """URI of its files."""
     champion: bool
+    verdict: Verdict | None = None
+    """Of the promotion gate; None for a version that no retraining made."""
+    reason: str | None = None
+    """Of the verdict."""
 
     @classmethod
     def from_tags(
@@ -78,6 +88,8 @@ class RegisteredVersion:
             metrics={key: value for key, value in metrics.items() if math.isfinite(value)},
             source=source,
             champion=champion,
+            verdict=_verdict(tags.get(VERDICT_TAG)),
+            reason=tags.get(REASON_TAG),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -103,6 +115,11 @@ def tags_of(package: ModelPackage) -> dict[str, str]:
     return tags | {f"{METRIC_TAG_PREFIX}{name}": repr(value) for name, value in metrics.items()}
 
 
+def verdict_tags(verdict: Verdict, reason: str) -> dict[str, str]:
+    """The tags of what the promotion gate said."""
+    return {VERDICT_TAG: verdict, REASON_TAG: reason[:_MAX_TAG]}
+
+
 def plain_metrics(manifest: Manifest) -> dict[str, float]:
     """The plain numbers among a package's test metrics."""
     test = manifest.metrics.get("test")
@@ -113,6 +130,10 @@ def plain_metrics(manifest: Manifest) -> dict[str, float]:
         for name, value in test.items()
         if isinstance(value, int | float) and _METRIC.fullmatch(str(name))
     }
+
+
+def _verdict(text: str | None) -> Verdict | None:
+    return cast(Verdict, text) if text in get_args(Verdict) else None
 
 
 def _number(text: str) -> float:

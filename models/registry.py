@@ -12,7 +12,13 @@ from pathlib import Path
 from models.errors import InvalidPackage, NotFound
 from models.package import BUNDLED_CHAMPION, CHAMPION_VARIABLE, ModelPackage
 from models.registered_package import fetched, hash_of, local_folder, verified
-from models.registered_version import CHAMPION, RegisteredVersion, is_version_name
+from models.registered_version import (
+    CHAMPION,
+    RegisteredVersion,
+    Verdict,
+    is_version_name,
+    verdict_tags,
+)
 from models.registry_store import RegistryStore
 from models.tracking_uri import normalise, tracking_uri, var_folder
 
@@ -174,6 +180,29 @@ class Registry:
         """Names of the champions that `rollback` would walk back through, the present last."""
         names = {version.number: version.version for version in self.versions()}
         return [names[number] for number in self._store.history() if number in names]
+
+    def previous(self) -> str | None:
+        """Name of the version that `rollback` would make champion; None if there is none."""
+        history = self.history()
+        return next((name for name in reversed(history) if name != history[-1]), None)
+
+    def record_verdict(self, name: str, verdict: Verdict, reason: str) -> None:
+        """Note on a version what the promotion gate said of it.
+
+        Args:
+            name: of the version.
+            verdict: whether it may become champion.
+            reason: in a sentence.
+
+        Raises:
+            NotFound: if no version has that name.
+        """
+        self._store.set_tags(self.version(name).number, verdict_tags(verdict, reason))
+
+    def next_version(self) -> str:
+        """A name that no version has: the whole number after the largest."""
+        numbers = [int(v.version) for v in self.versions() if v.version.isdecimal()]
+        return str(max(numbers, default=0) + 1)
 
     def folder(self, version: RegisteredVersion) -> Path:
         """The verified package of a version, on this machine.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -141,6 +141,12 @@ class RegistryStore:
                 tags=tags,
             )
         return int(version.version)
+
+    def set_tags(self, number: int, tags: Mapping[str, str]) -> None:
+        """Write tags of a version; others stay."""
+        with registry_errors(self.uri):
+            for name, value in tags.items():
+                self._client.set_model_version_tag(MODEL, str(number), name, value)
 
     def delete(self, number: int) -> None:
         """Take a version out of the registry; its files stay with its run."""

@@ -247,3 +247,43 @@ def test_the_registry_is_quiet(
         registry.rollback()
     assert capfd.readouterr() == ("", "")
     assert "mlflow" in sys.modules
+
+
+def test_the_gates_verdict_stays_with_the_version(registry: Registry) -> None:
+    _add(registry, "2", "3")
+    assert registry.version("2").verdict is None
+    registry.record_verdict("2", "refused", "Balanced accuracy fell. " * 500)
+    registry.record_verdict("3", "passed", "Every rule was kept.")
+    refused, passed = registry.version("2"), registry.version("3")
+    assert (refused.verdict, passed.verdict) == ("refused", "passed")
+    assert passed.reason == "Every rule was kept."
+    assert refused.reason is not None
+    assert refused.reason.startswith("Balanced accuracy fell.")
+    assert RegisteredVersion.from_json(passed.to_json()) == passed
+    with pytest.raises(NotFound, match="no version 'none'"):
+        registry.record_verdict("none", "passed", "")
+
+
+def test_a_verdict_that_is_none_of_ours_is_no_verdict(registry: Registry) -> None:
+    (version,) = _add(registry, "2")
+    client = open_client(registry.uri)
+    client.set_model_version_tag(MODEL, str(version.number), "dermserve.gate", "<script>")
+    assert registry.version("2").verdict is None
+
+
+def test_the_version_before_the_champion_is_what_a_rollback_gives(registry: Registry) -> None:
+    registry.champion()
+    assert registry.previous() is None
+    _add(registry, "2", "3")
+    registry.promote("2")
+    registry.promote("3")
+    assert registry.previous() == "2"
+    assert registry.rollback().version == "2"
+    assert registry.previous() == "first"
+
+
+def test_the_next_version_is_a_number_that_nobody_has(registry: Registry) -> None:
+    registry.champion()
+    assert registry.next_version() == "1"
+    _add(registry, "2", "9", "tiny", "10.5")
+    assert registry.next_version() == "10"
