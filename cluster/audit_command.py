@@ -1,0 +1,58 @@
+"""`dermserve audit`: the log of all that was done to uploads, runs and versions."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from data.catalogue.audit import latest
+from data.catalogue.audit import verify as verify_log
+from data.catalogue.database import Database
+
+app = typer.Typer(help="Verify and list the audit log of the catalogue.", no_args_is_help=True)
+
+
+@app.command()
+def verify(
+    expect: Annotated[
+        str | None,
+        typer.Option(help="A hash that was once the newest; the log must still hold its row."),
+    ] = None,
+) -> None:
+    """Find out whether a row of the log was changed, removed or put in.
+
+    Example: dermserve audit verify
+    """
+    database = Database()
+    report = verify_log(database, expect)
+    _say(f"All {report.rows} rows of the audit log in {database} are as they were written.")
+    _say(
+        f"The newest hash is {report.head}. Keep it where the server cannot write: with "
+        f"`--expect HASH`, a log that was cut short or written anew is found too."
+    )
+
+
+@app.command("list")
+def list_entries(
+    last: Annotated[int, typer.Option(min=1, max=10_000, help="Number of rows.")] = 20,
+) -> None:
+    """List the newest rows, the newest last; `verify` says whether they can be trusted.
+
+    Example: dermserve audit list --last 50
+    """
+    database = Database()
+    table = Table("row", "time (UTC)", "event", "by", "details")
+    for entry in latest(database, last):
+        shown = (str(entry.number), entry.time[:19], entry.event, entry.actor, entry.details)
+        # As text, not markup: details may hold brackets.
+        table.add_row(*(Text(value, overflow="fold") for value in shown))
+    Console().print(table)
+    _say(f"Catalogue: {database}.")
+
+
+def _say(sentence: str) -> None:
+    Console().print(sentence, markup=False, highlight=False, soft_wrap=True)
