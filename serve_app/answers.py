@@ -6,6 +6,7 @@ from functools import cache
 from typing import Any
 
 import orjson
+from starlette.requests import Request
 from starlette.responses import Response
 
 from models.classes import CLASSES
@@ -53,6 +54,11 @@ def prediction(
         },
         "disclaimer": RESEARCH_USE,
     }
+
+
+def request_id_of(request: Request) -> str:
+    """The request's id: the client's `X-Request-ID`, or the one Serve made."""
+    return request.headers.get("x-request-id", "")
 
 
 def error_detail(error: DermServeError, request_id: str) -> dict[str, str]:

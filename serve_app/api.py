@@ -7,6 +7,7 @@ from importlib.metadata import version
 from typing import Annotated, Any, Protocol
 
 from fastapi import FastAPI, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 
@@ -14,6 +15,7 @@ from models.classes import CLASSES
 from models.errors import (
     MISTAKE,
     DermServeError,
+    InvalidField,
     MalformedRequest,
     MethodNotAllowed,
     ModelUnavailable,
@@ -21,13 +23,20 @@ from models.errors import (
     StageUnavailable,
 )
 from serve_app import schemas
-from serve_app.answers import error_response, item, json_response
-from serve_app.body import ImageFile, read_image, read_images
+from serve_app.answers import error_response, item, json_response, request_id_of
+from serve_app.archive_client import ArchiveClient
+from serve_app.body import ImageFile, invalid_fields, read_image, read_images
 from serve_app.explanation import ExplainedImage, check_class
+from serve_app.models_api import model_routes
 from serve_app.openapi import BATCH_BODY, ERRORS, EXPLANATIONS, PREDICT_BODY
+from serve_app.retrain_api import retrain_routes
 from serve_app.settings import ServeSettings
+from serve_app.trainer_client import TrainerClient
+from serve_app.upload_api import upload_routes
 
 logger = logging.getLogger("ray.serve")
+
+_LINKS = ("docs", "predict", "explain", "uploads", "models", "health")
 
 
 class Service(Protocol):
@@ -52,11 +61,15 @@ class Service(Protocol):
         ...
 
 
-def create_api(service: Service, settings: ServeSettings) -> FastAPI:
-    """The routes over a service.
+def create_api(
+    service: Service, archive: ArchiveClient, trainer: TrainerClient, settings: ServeSettings
+) -> FastAPI:
+    """The routes over what is behind them.
 
     Args:
-        service: answers the requests.
+        service: predicts and explains.
+        archive: keeps uploads.
+        trainer: retrains and rolls models out.
         settings: limits of bodies and batches.
     """
     # Its pages carry their scripts with them: hospital networks reach no CDN.
@@ -67,6 +80,7 @@ def create_api(service: Service, settings: ServeSettings) -> FastAPI:
         exception_handlers={
             DermServeError: _answer_error,
             HTTPException: _answer_framework_error,
+            RequestValidationError: _answer_invalid,
             Exception: _answer_bug,
         },
     )
@@ -74,7 +88,7 @@ def create_api(service: Service, settings: ServeSettings) -> FastAPI:
     @app.get("/", tags=["Service"], summary="What this is", response_model=schemas.ServiceInfo)
     async def root() -> Response:
         """What this is and where to go."""
-        links = {name: f"/{name}" for name in ("docs", "predict", "explain", "health")}
+        links = {name: f"/{name}" for name in _LINKS}
         return json_response(schemas.ServiceInfo(version=app.version, links=links).model_dump())
 
     @app.post(
@@ -180,6 +194,9 @@ def create_api(service: Service, settings: ServeSettings) -> FastAPI:
             raise ModelUnavailable(health["reason"])
         return json_response(health)
 
+    app.include_router(upload_routes(archive, trainer, settings))
+    app.include_router(retrain_routes(trainer, settings.deadline_s))
+    app.include_router(model_routes(trainer))
     return app
 
 
@@ -206,11 +223,6 @@ async def predict_files(
     }
 
 
-def request_id_of(request: Request) -> str:
-    """The request's id: the client's `X-Request-ID`, or the one Serve made."""
-    return request.headers.get("x-request-id", "")
-
-
 async def _answer_error(request: Request, error: DermServeError) -> Response:
     return error_response(error, request_id_of(request))
 
@@ -228,6 +240,12 @@ async def _answer_framework_error(request: Request, error: HTTPException) -> Res
     response = error_response(known, request_id_of(request))
     response.headers.update(error.headers or {})  # a 405 has to say what is allowed
     return response
+
+
+async def _answer_invalid(request: Request, error: RequestValidationError) -> Response:
+    """Parameters that FastAPI has refused, in our own form."""
+    known = InvalidField(invalid_fields(error.errors()))
+    return error_response(known, request_id_of(request))
 
 
 async def _answer_bug(request: Request, error: Exception) -> Response:

@@ -1,4 +1,4 @@
-"""The application: four deployments and how they hang together."""
+"""The application: five deployments and how they hang together."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from ray.serve import Application, Deployment
 from ray.serve.schema import LoggingConfig
 
 from models.configuration import validate
+from serve_app.archive import MAX_CALLS, Archive
 from serve_app.classifier import Classifier
 from serve_app.datapath import REPLICA_ENVIRONMENT
 from serve_app.explainer import MAX_EXPLANATIONS, Explainer
@@ -18,7 +19,7 @@ from serve_app.settings import ServeSettings
 
 
 def build(args: dict[str, Any]) -> Application:
-    """Compose the chain ingress -> preprocessor -> classifier, and the explainer beside it.
+    """Compose the chain ingress -> preprocessor -> classifier, explainer and archive beside it.
 
     Args:
         args: fields of `ServeSettings`, from the `args` of `serve_config.yaml`.
@@ -49,13 +50,19 @@ def build(args: dict[str, Any]) -> Application:
         cpus=0.05,
         user_config={"model": "champion"},
     ).bind(settings)
+    archive = _deployment(
+        Archive,
+        max_ongoing_requests=MAX_CALLS,
+        max_queued_requests=MAX_CALLS,
+        cpus=0.05,
+    ).bind(preprocessor, settings)
     return _deployment(
         serve.ingress()(Ingress),
         max_ongoing_requests=settings.ingress_ongoing_requests,
         max_queued_requests=settings.max_waiting,
         cpus=0.1,
         access_log=True,
-    ).bind(preprocessor, explainer, settings)
+    ).bind(preprocessor, explainer, archive, settings)
 
 
 def _deployment(

@@ -1,28 +1,32 @@
-"""Request bodies: images out of raw bodies and forms, within byte limits, never all in memory."""
+"""Request bodies: images out of raw bodies and forms, and JSON, within byte limits."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from fastapi import Request
-from starlette.datastructures import UploadFile
-from starlette.exceptions import HTTPException
+from pydantic import BaseModel, ValidationError
+from starlette.datastructures import FormData, UploadFile
 from starlette.requests import ClientDisconnect
-from starlette.types import Message
 
 from models.errors import (
     BodyTooLarge,
     DermServeError,
     EmptyImage,
+    InvalidField,
     MalformedRequest,
     MissingFile,
-    TooManyFiles,
 )
+from serve_app.form import is_form, open_form, refuse_above, refuse_announced
 
 # Room for part headers and boundaries on top of the images themselves.
 _FORM_OVERHEAD_BYTES = 64 * 1024
+_MAX_JSON_BYTES = 64 * 1024
+_MAX_PROBLEMS = 5  # named in one answer
+
+Model = TypeVar("Model", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +45,16 @@ async def read_image(request: Request, max_bytes: int) -> bytes:
     Raises:
         BodyTooLarge, EmptyImage, MissingFile, TooManyFiles, MalformedRequest.
     """
-    if not _is_form(request):
-        return await _read_body(request, max_bytes)
+    if not is_form(request):
+        data = await _read_body(request, max_bytes)
+        if not data:
+            raise EmptyImage(
+                "The body is empty. Send an image as the body or as the form field file."
+            )
+        return data
     limit = max_bytes + _FORM_OVERHEAD_BYTES
-    async with _open_form(request, "file", max_files=1, max_bytes=limit) as files:
-        data = await files[0].read()
+    async with open_form(request, max_files=1, max_bytes=limit) as form:
+        data = await files_of(form, "file")[0].read()
     _check_size(len(data), max_bytes)
     return data
 
@@ -64,96 +73,85 @@ async def read_images(
     Raises:
         BodyTooLarge, MissingFile, TooManyFiles, MalformedRequest.
     """
-    if not _is_form(request):
+    require_form(request)
+    async with open_form(request, max_files=max_files, max_bytes=max_bytes) as form:
+        return [await read_file(file, max_image_bytes) for file in files_of(form, "files")]
+
+
+async def read_file(file: UploadFile, max_bytes: int) -> ImageFile:
+    """One file of an open form; `BodyTooLarge` and `EmptyImage` stand beside its name."""
+    try:
+        _check_size(file.size or 0, max_bytes)
+        data: bytes | DermServeError = await file.read()
+    except (BodyTooLarge, EmptyImage) as error:
+        data = error
+    return ImageFile(file.filename or "", data)
+
+
+async def read_json(request: Request, model: type[Model]) -> Model:
+    """A small JSON body; an empty one counts as an object without fields.
+
+    Raises:
+        BodyTooLarge: if it has over 64 KiB.
+        MalformedRequest: if it is no JSON.
+        InvalidField: if it breaks a rule of `model`.
+    """
+    body = await _read_body(request, _MAX_JSON_BYTES) or b"{}"
+    try:
+        return model.model_validate_json(body)
+    except ValidationError as error:
+        problems = error.errors(include_url=False, include_input=False, include_context=False)
+        if problems[0]["type"] == "json_invalid":
+            raise MalformedRequest("The body is no JSON. Send an object.") from error
+        raise InvalidField(invalid_fields(problems)) from error
+
+
+def invalid_fields(problems: Sequence[Any]) -> str:
+    """What pydantic or FastAPI found wrong with some fields, in a sentence each."""
+    return " ".join(
+        f"{'.'.join(map(str, problem['loc']))[:100] or 'The body'}: {problem['msg']}."
+        for problem in problems[:_MAX_PROBLEMS]
+    )
+
+
+def require_form(request: Request) -> None:
+    """Raise `MalformedRequest` with an example unless a request announces a form."""
+    if not is_form(request):
         raise MalformedRequest(
             "Send a multipart form with one field `files` per image: "
             "curl -F files=@a.jpg -F files=@b.jpg ..."
         )
-    files = []
-    async with _open_form(request, "files", max_files=max_files, max_bytes=max_bytes) as uploads:
-        for upload in uploads:
-            try:
-                _check_size(upload.size or 0, max_image_bytes)
-                data: bytes | DermServeError = await upload.read()
-            except (BodyTooLarge, EmptyImage) as error:
-                data = error
-            files.append(ImageFile(upload.filename or "", data))
+
+
+def files_of(form: FormData, field: str) -> list[UploadFile]:
+    """The files of one field.
+
+    Raises:
+        MissingFile: if there is none.
+    """
+    files = [value for value in form.getlist(field) if isinstance(value, UploadFile)]
+    if not files:
+        raise MissingFile(
+            f"The form has no file in a field named {field}. Send it as `-F {field}=@image.jpg`."
+        )
     return files
 
 
-def _is_form(request: Request) -> bool:
-    return request.headers.get("content-type", "").lower().startswith("multipart/form-data")
-
-
 async def _read_body(request: Request, max_bytes: int) -> bytes:
-    _refuse_announced(request, max_bytes)
+    refuse_announced(request, max_bytes)
     parts = []
     size = 0
     try:
         async for part in request.stream():
             size += len(part)
-            _refuse_above(size, max_bytes)
+            refuse_above(size, max_bytes)
             parts.append(part)
     except ClientDisconnect as error:
         raise MalformedRequest("The connection closed before the whole body came.") from error
-    if size == 0:
-        raise EmptyImage("The body is empty. Send an image as the body or as the form field file.")
     return b"".join(parts)
-
-
-@asynccontextmanager
-async def _open_form(
-    request: Request, field: str, *, max_files: int, max_bytes: int
-) -> AsyncIterator[list[UploadFile]]:
-    """The files of one form field; large ones wait on disk, not in memory, until closed."""
-    _refuse_announced(request, max_bytes)
-    received = 0
-
-    async def receive_within_limit() -> Message:
-        nonlocal received
-        message = await request.receive()
-        received += len(message.get("body", b""))
-        _refuse_above(received, max_bytes)
-        return message
-
-    limited = Request(request.scope, receive_within_limit)
-    try:
-        form = await limited.form(max_files=max_files, max_fields=16)
-    except HTTPException as error:  # how Starlette reports a form it cannot or will not read
-        if "Too many files" in str(error.detail):
-            raise TooManyFiles(
-                f"One request may carry {max_files} file{'s' if max_files > 1 else ''}. "
-                "Send the rest in further requests."
-            ) from error
-        raise MalformedRequest(f"The form cannot be read: {error.detail}") from error
-    except ClientDisconnect as error:
-        raise MalformedRequest("The connection closed before the whole form came.") from error
-    try:
-        files = [value for value in form.getlist(field) if isinstance(value, UploadFile)]
-        if not files:
-            raise MissingFile(
-                f"The form has no file in a field named {field}. "
-                f"Send it as `-F {field}=@image.jpg`."
-            )
-        yield files
-    finally:
-        await form.close()
-
-
-def _refuse_announced(request: Request, max_bytes: int) -> None:
-    length = request.headers.get("content-length", "")
-    if length.isdecimal():
-        _refuse_above(int(length), max_bytes)
-
-
-def _refuse_above(size: int, max_bytes: int, what: str = "body") -> None:
-    if size > max_bytes:
-        raise BodyTooLarge(
-            f"The {what} is larger than {max_bytes / 2**20:.3g} MiB. Send fewer or smaller images."
-        )
 
 
 def _check_size(size: int, max_bytes: int) -> None:
     if size == 0:
         raise EmptyImage("The file is empty.")
-    _refuse_above(size, max_bytes, "file")
+    refuse_above(size, max_bytes, "file")

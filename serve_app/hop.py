@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
@@ -34,6 +35,7 @@ _REPLICA_LOST = (
     RpcError,
     TaskCancelledError,
     WorkerCrashedError,
+    asyncio.CancelledError,
 )
 
 Item = TypeVar("Item")
@@ -57,12 +59,7 @@ class Hop(Generic[Item]):
         method: str,
         pack: Callable[[list[Item]], Any] = lambda items: items,
     ) -> None:
-        self._call = handle.options(
-            method_name=method,
-            _by_reference=False,
-            request_serialization="pickle",
-            response_serialization="pickle",
-        )
+        self._call = by_value(handle, method)
         self._pack = pack
 
     async def call(self, items: list[Item]) -> list[Any]:
@@ -73,16 +70,28 @@ class Hop(Generic[Item]):
         """
         try:
             return list(await self._call.remote(self._pack(items)))
-        except BackPressureError:
-            error: DermServeError = Overloaded(
-                "The server is full. Send the request again in a second."
-            )
-        except _REPLICA_LOST:
-            logger.exception("A replica of the next stage was lost")
-            error = StageUnavailable(
-                "A part of the server is restarting. Send the request again in a second."
-            )
-        except Exception:
-            logger.exception("A call of the next stage failed")
-            error = DermServeError(MISTAKE)
-        return [error] * len(items)
+        except Exception as error:
+            return [failure(error)] * len(items)
+
+
+def by_value(handle: DeploymentHandle[Any], method: str) -> DeploymentHandle[Any]:
+    """The handle of a method whose messages travel as `Hop` says."""
+    return handle.options(
+        method_name=method,
+        _by_reference=False,
+        request_serialization="pickle",
+        response_serialization="pickle",
+    )
+
+
+def failure(error: BaseException) -> DermServeError:
+    """What a client is told when a call of another deployment failed; the log says more."""
+    if isinstance(error, BackPressureError):
+        return Overloaded("The server is full. Send the request again in a second.")
+    if isinstance(error, _REPLICA_LOST):
+        logger.error("A replica of another stage was lost", exc_info=error)
+        return StageUnavailable(
+            "A part of the server is restarting. Send the request again in a second."
+        )
+    logger.error("A call of another stage failed", exc_info=error)
+    return DermServeError(MISTAKE)

@@ -26,12 +26,14 @@ from models.errors import (
 from serve_app import schemas
 from serve_app.answers import item, prediction
 from serve_app.api import create_api
+from serve_app.archive_client import ArchiveClient
 from serve_app.batching import LateBatcher
 from serve_app.classification import Classification
 from serve_app.datapath import describe_data_path
 from serve_app.explanation import ExplainedImage, ExplanationRequest, check_class
 from serve_app.hop import Hop
 from serve_app.settings import ServeSettings
+from serve_app.trainer_client import TrainerClient
 
 logger = logging.getLogger("ray.serve")
 
@@ -46,6 +48,7 @@ class Ingress:
     Args:
         preprocessor: handle of the next stage.
         explainer: handle of the stage beside the chain.
+        archive: handle of what keeps uploads.
         settings: of the application.
     """
 
@@ -53,6 +56,7 @@ class Ingress:
         self,
         preprocessor: DeploymentHandle[Any],
         explainer: DeploymentHandle[Any],
+        archive: DeploymentHandle[Any],
         settings: ServeSettings,
     ) -> None:
         self._settings = settings
@@ -68,12 +72,13 @@ class Ingress:
             max_weight=settings.max_hop_bytes,
         )
         self._explainer = Hop[ExplanationRequest](explainer, "explain")
+        self._archive = ArchiveClient(archive, settings)
         logger.info("%s", settings)
         logger.info("Data path: %s", describe_data_path())
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """Called by Serve once the replica is constructed."""
-        return create_api(self, self._settings)
+        return create_api(self, self._archive, TrainerClient(), self._settings)
 
     async def predict(self, image: bytes, request_id: str | None = None) -> dict[str, Any]:
         """Classify one encoded image.

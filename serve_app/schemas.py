@@ -17,11 +17,13 @@ RESEARCH_USE = (
 )
 
 
-class _Exact(BaseModel):
+class Exact(BaseModel):
+    """A model without room for what it does not name."""
+
     model_config = ConfigDict(extra="forbid")
 
 
-class ActionPoint(_Exact):
+class ActionPoint(Exact):
     """The threshold at which a score calls for action, and its measured worth."""
 
     threshold: float = Field(ge=0, le=1)
@@ -31,21 +33,21 @@ class ActionPoint(_Exact):
     test_specificity: float
 
 
-class Abstain(_Exact):
+class Abstain(Exact):
     """Whether the model declines to be relied on for this image."""
 
     abstain: bool
     reason: Literal["out_of_distribution", "too_uncertain"] | None
 
 
-class Novelty(_Exact):
+class Novelty(Exact):
     """How unlike the training images this one is; above the threshold, the model abstains."""
 
     score: float
     threshold: float
 
 
-class Timings(_Exact):
+class Timings(Exact):
     """Seconds in each stage, and in all: from the whole body's arrival to the answer.
 
     `queue` is what is not work: waiting for a stage and travelling between stages.
@@ -57,7 +59,7 @@ class Timings(_Exact):
     total: float
 
 
-class Prediction(_Exact):
+class Prediction(Exact):
     """The answer for one image."""
 
     predicted_class: str = Field(
@@ -82,7 +84,7 @@ class Prediction(_Exact):
     disclaimer: str
 
 
-class ErrorDetail(_Exact):
+class ErrorDetail(Exact):
     """What went wrong and what to do."""
 
     code: str
@@ -90,13 +92,13 @@ class ErrorDetail(_Exact):
     request_id: str
 
 
-class ErrorResponse(_Exact):
+class ErrorResponse(Exact):
     """The body of every answer of 400 and above."""
 
     error: ErrorDetail
 
 
-class BatchItem(_Exact):
+class BatchItem(Exact):
     """One file's answer: a prediction or an error."""
 
     index: int
@@ -105,7 +107,7 @@ class BatchItem(_Exact):
     error: ErrorDetail | None = None
 
 
-class BatchPrediction(_Exact):
+class BatchPrediction(Exact):
     """Answers in the order of the files."""
 
     results: list[BatchItem]
@@ -114,7 +116,7 @@ class BatchPrediction(_Exact):
     request_id: str
 
 
-class Health(_Exact):
+class Health(Exact):
     """What `/health` and `/health/ready` say."""
 
     status: Literal["ok", "not_ready", "unreachable"]
@@ -127,13 +129,13 @@ class Health(_Exact):
     data_path: dict[str, str]
 
 
-class Live(_Exact):
+class Live(Exact):
     """What `/health/live` says."""
 
     status: Literal["ok"] = "ok"
 
 
-class ServiceInfo(_Exact):
+class ServiceInfo(Exact):
     """What `/` says."""
 
     name: Literal["DermServe"] = "DermServe"

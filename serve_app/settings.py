@@ -38,6 +38,9 @@ class ServeSettings(BaseModel):
     )
     max_image_bytes: int = Field(20 * MIB, ge=1, description="of one encoded image")
     max_batch_bytes: int = Field(80 * MIB, ge=1, description="of one /predict/batch body")
+    max_upload_bytes: int = Field(
+        256 * MIB, ge=1, description="of one /upload/bulk body, which waits on disk"
+    )
     max_pixels: int = Field(
         50_000_000, ge=1, description="of one JPEG; half of it in other formats"
     )
@@ -51,12 +54,19 @@ class ServeSettings(BaseModel):
             raise ValueError("max_batch_bytes must be at least max_image_bytes")
         if self.max_batch_bytes > self.max_waiting_bytes:
             raise ValueError(f"max_batch_bytes may be {self.max_waiting_bytes} at most")
+        if self.max_upload_bytes < self.max_image_bytes:
+            raise ValueError("max_upload_bytes must be at least max_image_bytes")
         return self
 
     @property
     def max_files(self) -> int:
         """Images in one `/predict/batch` request: twice the largest batch."""
         return 2 * self.max_batch_size
+
+    @property
+    def max_upload_files(self) -> int:
+        """Files in one `/upload/bulk` request: eight of the largest batches."""
+        return 8 * self.max_batch_size
 
     @property
     def max_waiting(self) -> int:

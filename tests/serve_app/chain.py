@@ -19,14 +19,41 @@ from serve_app.engines import create_engine
 from serve_app.settings import ServeSettings
 
 
-class InProcessChain:
-    """A `serve_app.api.Service`; with `error` set it raises that instead of answering."""
+class InProcessPreprocessor:
+    """What the preprocessor and the classifier behind it answer, in this process."""
 
     def __init__(self, package: ModelPackage, settings: ServeSettings) -> None:
         self._package = package
         self._limits = settings.image_limits
         self._engine = create_engine(package, "openvino")
         self._novelty = NoveltyDetector.load(package.file(NOVELTY_FILE))
+
+    async def classify(self, images: list[bytes]) -> list[Classification | DermServeError]:
+        return [await asyncio.to_thread(self._classify, image) for image in images]
+
+    def _classify(self, image: bytes) -> Classification | DermServeError:
+        started = time.perf_counter()
+        try:
+            pixels = decode_image(image, self._limits)
+        except DermServeError as error:
+            return error
+        decoded = time.perf_counter()
+        logits, statistics = self._engine.forward([pixels])
+        return Classification(
+            decision=decide(
+                logits, self._novelty.score(statistics), self._package.manifest.decision
+            )[0],
+            model=ServedModel.of(self._package.manifest),
+            forward_s=time.perf_counter() - decoded,
+            preprocessing_s=decoded - started,
+        )
+
+
+class InProcessChain:
+    """A `serve_app.api.Service`; with `error` set it raises that instead of answering."""
+
+    def __init__(self, package: ModelPackage, settings: ServeSettings) -> None:
+        self.preprocessor = InProcessPreprocessor(package, settings)
         self.error: Exception | None = None
 
     async def predict(self, image: bytes, request_id: str) -> dict[str, Any]:
@@ -40,26 +67,15 @@ class InProcessChain:
     ) -> list[dict[str, Any] | DermServeError]:
         if self.error is not None:
             raise self.error
-        return [await asyncio.to_thread(self._classify, image, request_id) for image in images]
-
-    def _classify(self, image: bytes, request_id: str) -> dict[str, Any] | DermServeError:
         started = time.perf_counter()
-        try:
-            pixels = decode_image(image, self._limits)
-        except DermServeError as error:
-            return error
-        decoded = time.perf_counter()
-        logits, statistics = self._engine.forward([pixels])
-        answer = Classification(
-            decision=decide(
-                logits, self._novelty.score(statistics), self._package.manifest.decision
-            )[0],
-            model=ServedModel.of(self._package.manifest),
-            forward_s=time.perf_counter() - decoded,
-            preprocessing_s=decoded - started,
-        )
+        answers = await self.preprocessor.classify(images)
         total_s = time.perf_counter() - started
-        return prediction(answer, request_id=request_id, total_s=total_s)
+        return [
+            prediction(answer, request_id=request_id, total_s=total_s)
+            if isinstance(answer, Classification)
+            else answer
+            for answer in answers
+        ]
 
     async def health(self) -> dict[str, Any]:
         return schemas.Health(

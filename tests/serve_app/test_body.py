@@ -14,7 +14,9 @@ from PIL import Image
 from data.synthetic import synthetic_jpeg
 from serve_app import schemas
 from serve_app.api import create_api
+from serve_app.archive_client import ArchiveClient
 from serve_app.settings import MIB, ServeSettings
+from serve_app.trainer_client import TrainerClient
 from tests.models.images import encode, jpeg_of_size
 from tests.serve_app.chain import InProcessChain
 from tests.serve_app.forms import BOUNDARY, END, FORM, chunks, error_of, file, form
@@ -151,8 +153,6 @@ async def test_what_is_no_image_gets_an_error_that_says_so(
     assert "retry-after" not in response.headers
 
 
-# Starlette forgets the part it is in when a form ends too early; Python closes its file.
-@pytest.mark.filterwarnings("ignore::ResourceWarning")
 @pytest.mark.parametrize("missing", [1, len(END), len(END) + 1, 2000, len(BROKEN_FORM) - 30])
 async def test_an_unfinished_form(api: httpx.AsyncClient, missing: int) -> None:
     """Half a file must not be classified as a whole one."""
@@ -203,7 +203,11 @@ async def test_an_unannounced_body_is_refused_at_the_limit(
 
 @pytest.mark.parametrize("headers", [[], [(b"content-type", FORM["content-type"].encode())]])
 async def test_a_client_that_hangs_up_is_no_bug(
-    chain: InProcessChain, settings: ServeSettings, headers: list[tuple[bytes, bytes]]
+    chain: InProcessChain,
+    archive_client: ArchiveClient,
+    trainer_client: TrainerClient,
+    settings: ServeSettings,
+    headers: list[tuple[bytes, bytes]],
 ) -> None:
     messages = [
         {"type": "http.request", "body": BROKEN_FORM[:500], "more_body": True},
@@ -230,7 +234,7 @@ async def test_a_client_that_hangs_up_is_no_bug(
         "client": ("127.0.0.1", 1),
         "server": ("dermserve", 80),
     }
-    await create_api(chain, settings)(scope, receive, send)
+    await create_api(chain, archive_client, trainer_client, settings)(scope, receive, send)
     assert [message["status"] for message in sent if "status" in message] == [400]
     answer = schemas.ErrorResponse.model_validate_json(sent[-1]["body"])
     assert answer.error.code == "malformed_request"
@@ -238,9 +242,16 @@ async def test_a_client_that_hangs_up_is_no_bug(
 
 
 @pytest.mark.parametrize(("size", "status"), [(3 * MIB, 415), (20 * MIB + 9, 413)])
-async def test_files_on_disk_are_closed(chain: InProcessChain, size: int, status: int) -> None:
-    """Above 1 MiB a part waits on disk; Python warns of a file that nobody closed."""
-    transport = httpx.ASGITransport(create_api(chain, ServeSettings()))
+async def test_files_on_disk_are_closed(
+    chain: InProcessChain,
+    archive_client: ArchiveClient,
+    trainer_client: TrainerClient,
+    size: int,
+    status: int,
+) -> None:
+    """Above 64 KiB a part waits on disk; Python warns of a file that nobody closed."""
+    app = create_api(chain, archive_client, trainer_client, ServeSettings())
+    transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://dermserve") as client:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")

@@ -187,7 +187,7 @@ def silent() -> SimpleNamespace:
     """An ingress whose stages never answer, and the explainer's handle."""
     handle: Any = _SilentHandle()
     settings = ServeSettings(max_batch_size=1, max_image_bytes=1000, deadline_s=0.05)
-    ingress = Ingress(preprocessor=handle, explainer=handle, settings=settings)
+    ingress = Ingress(preprocessor=handle, explainer=handle, archive=handle, settings=settings)
     return SimpleNamespace(ingress=ingress, handle=handle, settings=settings)
 
 

@@ -8,6 +8,7 @@ import pickle
 import pytest
 from pydantic import ValidationError
 
+from data.clean_image import MAX_CLEAN_BYTES
 from models.configuration import validate
 from models.errors import InvalidConfiguration
 from models.limits import DEFAULT_LIMITS
@@ -51,6 +52,18 @@ def test_a_batch_that_holds_no_image_is_refused() -> None:
         ServeSettings(max_image_bytes=20 * MIB, max_batch_bytes=MIB)
 
 
+def test_an_upload_that_holds_no_image_is_refused() -> None:
+    with pytest.raises(ValidationError, match="max_upload_bytes"):
+        ServeSettings(max_image_bytes=20 * MIB, max_upload_bytes=MIB)
+
+
+def test_what_the_archive_stores_fits_one_message() -> None:
+    for settings in (ServeSettings(), ServeSettings(max_batch_size=1, max_image_bytes=MIB)):
+        assert MAX_CLEAN_BYTES < MESSAGE_BYTES
+        assert settings.max_upload_files >= settings.max_files
+        assert settings.max_upload_bytes >= settings.max_image_bytes
+
+
 def test_the_defaults_are_the_decoders() -> None:
     assert ServeSettings().image_limits == DEFAULT_LIMITS
     assert ServeSettings(max_pixels=123).image_limits.max_pixels == 123
@@ -75,6 +88,7 @@ def test_threads() -> None:
         ("deadline_s", 26),
         ("max_image_bytes", 0),
         ("max_batch_bytes", 0),
+        ("max_upload_bytes", 0),
         ("max_pixels", 0),
         ("batch_size", 32),
     ],

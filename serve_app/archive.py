@@ -1,0 +1,132 @@
+"""The archive: uploads and the review queue, kept by a deployment beside the chain."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, TypeVar
+
+from ray.serve.handle import DeploymentHandle
+
+from data.catalogue.database import Database
+from data.catalogue.uploads import Uploads
+from data.image_store import ImageStore
+from data.known_images import KnownImages
+from models.errors import MISTAKE, DermServeError
+from serve_app.archivist import Archivist, Taken
+from serve_app.call import call
+from serve_app.settings import ServeSettings
+from serve_app.upload import NewImage, StoredImage, Verdict
+
+logger = logging.getLogger("ray.serve")
+
+MAX_CALLS = 32
+"""In progress in one replica; each of them holds one chunk of an upload at most."""
+
+SCORE_TIMEOUT_S = 5.0
+"""Longest wait for the model's view of a chunk; an upload is worth more than that view."""
+
+# Of 19, for these threads alone: predictions go first, and on a busy machine a quarter of a core
+# is left for uploads.
+_NICENESS = 5
+_CATALOGUE_THREADS = 4
+
+Answer = TypeVar("Answer")
+
+
+class Archive:
+    """One replica: threads for pixels, others for the catalogue, which must not wait for them.
+
+    Each method gives an error back as a value (docs/decisions/0004); `Archivist` says which.
+
+    Args:
+        preprocessor: handle of the chain, which says how uncertain the model is of an image.
+        settings: of the application.
+    """
+
+    def __init__(self, preprocessor: DeploymentHandle[Any], settings: ServeSettings) -> None:
+        self._chain = preprocessor
+        self._archivist = Archivist(
+            Uploads(Database()), ImageStore(), KnownImages.load(), settings.image_limits
+        )
+        self._pixels = ThreadPoolExecutor(
+            settings.effective_threads, "pixels", initializer=os.nice, initargs=(_NICENESS,)
+        )
+        self._catalogue = ThreadPoolExecutor(_CATALOGUE_THREADS, "catalogue")
+
+    async def add(self, images: list[NewImage], actor: str) -> list[Verdict | DermServeError]:
+        """Take images in.
+
+        Returns:
+            For each, in order, its verdict, or the error of the server that prevented one.
+        """
+        taken = await asyncio.gather(
+            *(self._run(self._pixels, self._archivist.take, image) for image in images)
+        )
+        waiting = [one for one in taken if isinstance(one, Taken)]
+        verdicts = iter(await self._enter(waiting, actor))
+        return [next(verdicts) if isinstance(one, Taken) else one for one in taken]
+
+    async def page(self, filters: dict[str, Any]) -> dict[str, Any] | DermServeError:
+        """Uploads that match."""
+        return await self._run(self._catalogue, self._archivist.page, filters)
+
+    async def get(self, upload_id: str) -> dict[str, Any] | DermServeError:
+        """One upload."""
+        return await self._run(self._catalogue, self._archivist.get, upload_id)
+
+    async def image(self, upload_id: str) -> StoredImage | DermServeError:
+        """The clean bytes of one upload."""
+        return await self._run(self._catalogue, self._archivist.image, upload_id)
+
+    async def change(
+        self, upload_id: str, values: dict[str, Any], actor: str
+    ) -> dict[str, Any] | DermServeError:
+        """Change what is said of one upload."""
+        return await self._run(self._catalogue, self._archivist.change, upload_id, values, actor)
+
+    async def delete(self, upload_id: str, actor: str) -> dict[str, Any] | DermServeError:
+        """Remove one upload."""
+        return await self._run(self._catalogue, self._archivist.delete, upload_id, actor)
+
+    async def _enter(self, waiting: list[Taken], actor: str) -> list[Verdict | DermServeError]:
+        """Enter images into the catalogue, in order, which is that of their duplicates too."""
+        answers = await self._score([one.sent.data for one in waiting])
+        verdicts: list[Verdict | DermServeError] = []
+        for one, answer in zip(waiting, answers, strict=True):
+            verdict = await self._run(
+                self._catalogue, self._archivist.catalogue, one, answer, actor
+            )
+            if isinstance(verdict, DermServeError):
+                # The others would wait as long for the same.
+                return [*verdicts, *[verdict] * (len(waiting) - len(verdicts))]
+            verdicts.append(verdict)
+        return verdicts
+
+    async def _score(self, images: list[bytes]) -> list[Any]:
+        """What the model says of each image: a classification, an error or nothing."""
+        if not images:
+            return []
+        try:
+            answers: list[Any] = await call(
+                self._chain, "classify", images, timeout_s=SCORE_TIMEOUT_S
+            )
+        except DermServeError as error:
+            logger.warning("%d uploads come without uncertainty: %s", len(images), error.message)
+            return [None] * len(images)
+        return answers
+
+    async def _run(
+        self, pool: ThreadPoolExecutor, work: Callable[..., Answer], *args: Any
+    ) -> Answer | DermServeError:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(pool, partial(work, *args))
+        except DermServeError as error:
+            return error
+        except Exception:
+            logger.exception("The archive made a mistake")
+            return DermServeError(MISTAKE)

@@ -1,0 +1,142 @@
+"""The archive without Ray: errors are values, and a slow chain or catalogue holds up little."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import threading
+from typing import Any
+
+import pytest
+
+from models.errors import MISTAKE, CatalogueUnavailable, DermServeError, NotFound
+from serve_app import archive as module
+from serve_app.archive import Archive
+from serve_app.upload import Label, NewImage, StoredImage, Verdict
+from tests.conftest import PROJECT
+from tests.serve_app.handles import InProcessHandle
+from tests.serve_app.test_upload_route import IMAGES
+
+IMAGES_SENT = [NewImage(image, Label()) for image in IMAGES.values()]
+NOBODY = "0" * 32
+
+
+async def test_verdicts_in_the_order_of_the_images(archive: Archive) -> None:
+    bad = NewImage(b"lesion", Label())
+    sent = [bad, IMAGES_SENT[0], bad, IMAGES_SENT[1], IMAGES_SENT[0], bad]
+    found = await archive.add(sent, "test")
+    assert [verdict.verdict for verdict in found if isinstance(verdict, Verdict)] == [
+        "rejected",
+        "needs_label",
+        "rejected",
+        "needs_label",
+        "duplicate",
+        "rejected",
+    ]
+    assert await archive.add([], "test") == []
+    assert [type(one) for one in await archive.add([bad], "test")] == [Verdict]
+
+
+async def test_errors_are_values(archive: Archive) -> None:
+    values = {"label": "nv"}
+    for answer in (
+        await archive.get(NOBODY),
+        await archive.image(NOBODY),
+        await archive.change(NOBODY, values, "test"),
+        await archive.delete(NOBODY, "test"),
+    ):
+        assert isinstance(answer, NotFound)
+    assert isinstance(await archive.page({"limit": -1}), DermServeError)
+
+
+async def test_a_bug_is_a_value_without_its_secrets(archive: Archive) -> None:
+    answer = await archive.page({"no such filter": 1})
+    assert isinstance(answer, DermServeError)
+    assert (type(answer), answer.message) == (DermServeError, MISTAKE)
+
+
+async def test_a_silent_chain_costs_the_uncertainty_and_not_the_upload(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Silent:
+        async def classify(self, images: list[bytes]) -> None:
+            await asyncio.Event().wait()
+
+    monkeypatch.setattr(module, "SCORE_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(archive, "_chain", InProcessHandle(Silent()))
+    (verdict,) = await archive.add(IMAGES_SENT[:1], "test")
+    assert isinstance(verdict, Verdict)
+    upload = await archive.get(verdict.id or "")
+    assert isinstance(upload, dict)
+    assert upload["prediction"] is None
+
+
+async def test_a_catalogue_that_fails_is_tried_once_for_a_chunk(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = []
+    catalogue = archive._archivist.catalogue
+
+    def fail_from_the_third_on(*args: Any) -> Verdict:
+        tried.append(1)
+        if len(tried) > 2:
+            raise CatalogueUnavailable("The catalogue is locked.")
+        return catalogue(*args)
+
+    monkeypatch.setattr(archive._archivist, "catalogue", fail_from_the_third_on)
+    found = await archive.add(IMAGES_SENT, "test")
+    assert [isinstance(verdict, Verdict) for verdict in found] == [True] * 2 + [False] * 5
+    assert {type(verdict) for verdict in found[2:]} == {CatalogueUnavailable}
+    assert len(tried) == 3
+
+
+async def test_looking_does_not_wait_for_examinations(archive: Archive) -> None:
+    (verdict,) = await archive.add(IMAGES_SENT[:1], "test")
+    assert isinstance(verdict, Verdict)
+    release = threading.Event()
+    threads = archive._pixels._max_workers
+    busy = [archive._pixels.submit(release.wait, 60) for _ in range(threads)]
+    adding = asyncio.create_task(archive.add(IMAGES_SENT[1:2], "test"))
+    image = await archive.image(verdict.id or "")
+    assert isinstance(image, StoredImage)
+    assert image.data.startswith(b"\xff\xd8\xff")
+    assert not adding.done()
+    assert not any(one.done() for one in busy)
+    release.set()
+    assert len(await adding) == 1
+
+
+async def test_a_caller_who_leaves_stops_what_has_not_begun(archive: Archive) -> None:
+    release = threading.Event()
+    threads = archive._pixels._max_workers
+    busy = [archive._pixels.submit(release.wait, 60) for _ in range(threads)]
+    adding = asyncio.create_task(archive.add(IMAGES_SENT, "test"))
+    while archive._pixels._work_queue.qsize() < len(IMAGES_SENT):
+        await asyncio.sleep(0)
+    adding.cancel()
+    await asyncio.gather(adding, return_exceptions=True)
+    release.set()
+    await asyncio.gather(*map(asyncio.wrap_future, busy))
+    page = await archive.page({})
+    assert isinstance(page, dict)
+    assert page["total"] == 0
+
+
+def test_an_ingress_needs_neither_database_nor_search() -> None:
+    code = (
+        "import sys, serve_app.ingress; "
+        "print({'sqlalchemy', 'alembic', 'scipy', 'imagehash'} & sys.modules.keys())"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True
+    )
+    assert run.stdout.strip().endswith("set()")
+
+
+def test_predictions_go_first(archive: Archive) -> None:
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    niceness = archive._pixels.submit(os.getpriority, os.PRIO_PROCESS, 0).result()
+    assert niceness == min(19, own + 5)
+    assert os.getpriority(os.PRIO_PROCESS, 0) == own
