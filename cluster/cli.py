@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from benchmarks.load import bench
+from cluster.audit_command import app as audit
 from cluster.evaluate_command import evaluate
 from cluster.import_command import import_ham10000
 from cluster.models_command import app as models
@@ -30,6 +31,7 @@ app.command()(package)
 app.command()(evaluate)
 app.command()(bench)
 app.add_typer(models, name="models")
+app.add_typer(audit, name="audit")
 
 
 def main() -> None:

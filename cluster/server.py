@@ -14,9 +14,12 @@ from typing import Any
 import httpx
 
 from cluster.environment import ray_environment
+from data.catalogue.database import CATALOGUE_VARIABLE, catalogue_url
+from data.image_store import IMAGES_VARIABLE, images_url
 from models.configuration import read_yaml
 from models.errors import DermServeError, InvalidConfiguration
 from models.tracking_uri import REGISTRY_VARIABLE, tracking_uri
+from training.storage import RUNS_VARIABLE, runs_folder
 
 DASHBOARD_PORT = 8265
 APPLICATION = "dermserve"
@@ -68,8 +71,11 @@ class LocalServer:
             **ray_environment(),
             **_ONE_MACHINE,
             **_haproxy_ports(),
-            # Replicas work in other folders; all are to mean the same registry.
+            # Replicas work in other folders; all are to mean the same places.
             REGISTRY_VARIABLE: tracking_uri(),
+            CATALOGUE_VARIABLE: catalogue_url(),
+            IMAGES_VARIABLE: images_url(),
+            RUNS_VARIABLE: str(runs_folder()),
             **(environment or {}),
         }
         self._dashboard_port = dashboard_port
@@ -94,7 +100,8 @@ class LocalServer:
         )
         if ray.cluster_resources().get("GPU"):  # type: ignore[no-untyped-call]
             for application in self.config["applications"]:
-                application.setdefault("args", {}).setdefault("classifier_gpus", 1)
+                if application["name"] == APPLICATION:
+                    application.setdefault("args", {}).setdefault("classifier_gpus", 1)
         return self
 
     def __exit__(
@@ -118,7 +125,7 @@ class LocalServer:
     def wait_until_ready(
         self, timeout_s: float, on_status: Callable[[str], None] = lambda status: None
     ) -> None:
-        """Return when the application runs and its model is loaded.
+        """Return when the applications run and the model is loaded.
 
         Args:
             timeout_s: longest wait.
@@ -130,12 +137,22 @@ class LocalServer:
         client = self._client()
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
-            details = client.get_serve_details()["applications"].get(APPLICATION, {})
-            states = {name: d["status"] for name, d in details.get("deployments", {}).items()}
+            details = client.get_serve_details()["applications"]
+            applications = [details.get(each["name"], {}) for each in self.config["applications"]]
+            states = {
+                name: deployment["status"]
+                for application in applications
+                for name, deployment in application.get("deployments", {}).items()
+            }
             on_status(", ".join(f"{name} {state.lower()}" for name, state in states.items()))
-            if details.get("status") in ("DEPLOY_FAILED", "UNHEALTHY"):
-                raise StartFailed(f"The application failed to start. {details.get('message')}")
-            if details.get("status") == "RUNNING" and self._is_ready():
+            for application in applications:
+                if application.get("status") in ("DEPLOY_FAILED", "UNHEALTHY"):
+                    raise StartFailed(
+                        f"The application {application['name']} failed to start. "
+                        f"{application.get('message')}"
+                    )
+            running = all(each.get("status") == "RUNNING" for each in applications)
+            if running and self._is_ready():
                 return
             time.sleep(_POLL_S)
         raise StartFailed(

@@ -65,7 +65,7 @@ def train(
     from cluster.train_display import TrainDisplay, say_packaged
     from training.pipeline import run_name, run_training
     from training.settings import TrainingSettings
-    from training.trainer import runs_folder
+    from training.storage import runs_folder
 
     settings = read_config(config, TrainingSettings)
     if workers is not None:

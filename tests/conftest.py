@@ -12,17 +12,23 @@ import hypothesis
 import numpy as np
 import numpy.typing as npt
 import pytest
+import yaml
 
 from cluster.environment import ray_environment
 from cluster.server import LocalServer
+from data.catalogue.database import CATALOGUE_VARIABLE
 from data.ham10000 import Ham10000, load_ham10000
+from data.image_store import IMAGES_VARIABLE
 from data.synthetic import synthetic_jpeg, synthetic_lesion, write_synthetic_ham10000
 from models.classes import CLASSES
 from models.package import BUNDLED_CHAMPION, CHAMPION_VARIABLE, WEIGHTS_FILE, ModelPackage
 from models.preprocessing import IMAGE_SIZE
 from models.tracking_uri import REGISTRY_VARIABLE
+from training.storage import RUNS_VARIABLE
 
 PROJECT = Path(__file__).parents[1]
+
+_SCRATCH = tempfile.mkdtemp(prefix="dermserve-tests-")
 
 TEST_ENVIRONMENT = {
     # Nothing has to drain between tests, and ports may be used again at once.
@@ -30,8 +36,11 @@ TEST_ENVIRONMENT = {
     "RAY_SERVE_PORT_QUARANTINE_S": "0",
     # A token would be written to the home folder of whoever runs the tests.
     "RAY_AUTH_MODE": "disabled",
-    # Nor may the models of whoever runs them be touched.
-    REGISTRY_VARIABLE: f"sqlite:///{tempfile.mkdtemp(prefix='dermserve-tests-')}/mlflow.db",
+    # Nor may the models and images of whoever runs them be touched.
+    REGISTRY_VARIABLE: f"sqlite:///{_SCRATCH}/mlflow.db",
+    CATALOGUE_VARIABLE: f"sqlite:///{_SCRATCH}/catalogue.db",
+    IMAGES_VARIABLE: f"{_SCRATCH}/images",
+    RUNS_VARIABLE: f"{_SCRATCH}/runs",
 }
 
 SHARED_HAM10000 = PROJECT.parent / "shared" / "ham10000"
@@ -101,19 +110,46 @@ def serving_tiny(
     tiny_package: ModelPackage, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, str]:
     """Environment of a server whose registry begins with the tiny package."""
-    registry = tmp_path_factory.mktemp("registry") / "mlflow.db"
+    places = tmp_path_factory.mktemp("places")
     return {
         **TEST_ENVIRONMENT,
         CHAMPION_VARIABLE: str(tiny_package.folder),
-        REGISTRY_VARIABLE: f"sqlite:///{registry}",
+        REGISTRY_VARIABLE: f"sqlite:///{places}/mlflow.db",
+        CATALOGUE_VARIABLE: f"sqlite:///{places}/catalogue.db",
+        IMAGES_VARIABLE: f"{places}/images",
+        RUNS_VARIABLE: f"{places}/runs",
     }
 
 
 @pytest.fixture(scope="session")
-def server(serving_tiny: dict[str, str]) -> Iterator[LocalServer]:
-    """The application of `serve_config.yaml` on a free port, serving the tiny package."""
+def serve_config_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`serve_config.yaml` with a gate that the tiny package's successors pass, in a moment.
+
+    It is judged on fourteen synthetic images, which no rule of the real gate is made for.
+    """
+    folder = tmp_path_factory.mktemp("configs")
+    gate = yaml.safe_load((PROJECT / "configs" / "promotion.yaml").read_text())
+    gate["balanced_accuracy"] = {"min_difference": -1, "min": 0}
+    gate["melanoma_sensitivity"]["min_difference"] = -1
+    gate["calibration_error"] = {"max": 1, "max_increase": 1}
+    gate["subgroups"]["min_difference"] = -1
+    gate["labels"]["max_excess"] = 1
+    gate["shadow"]["window_s"] = 0.5
+    gate["observation"]["window_s"] = 1
+    (folder / "promotion.yaml").write_text(yaml.safe_dump(gate))
+    config = yaml.safe_load((PROJECT / "serve_config.yaml").read_text())
+    (trainer,) = (each for each in config["applications"] if each["name"] == "trainer")
+    trainer["args"] = {"promotion": str(folder / "promotion.yaml")}
+    path = folder / "serve_config.yaml"
+    path.write_text(yaml.safe_dump(config, sort_keys=False))
+    return path
+
+
+@pytest.fixture(scope="session")
+def server(serving_tiny: dict[str, str], serve_config_file: Path) -> Iterator[LocalServer]:
+    """The applications of `serve_config.yaml` on a free port, serving the tiny package."""
     server = LocalServer(
-        PROJECT / "serve_config.yaml",
+        serve_config_file,
         port=free_port(),
         dashboard_port=free_port(),
         environment=serving_tiny,
@@ -121,7 +157,7 @@ def server(serving_tiny: dict[str, str]) -> Iterator[LocalServer]:
     with server:
         # The replicas have them now; here they would reach tests that mean the bundled one.
         del os.environ[CHAMPION_VARIABLE]
-        os.environ[REGISTRY_VARIABLE] = TEST_ENVIRONMENT[REGISTRY_VARIABLE]
+        os.environ.update(TEST_ENVIRONMENT)
         server.deploy()
         server.wait_until_ready(timeout_s=120)
         yield server

@@ -10,7 +10,7 @@ from ray.serve.schema import ServeDeploySchema
 
 from models.errors import InvalidConfiguration
 from serve_app.app import build
-from serve_app.classifier import ClassifierConfig
+from serve_app.classifier_config import ClassifierConfig
 from serve_app.settings import ServeSettings
 from tests.conftest import PROJECT
 
@@ -21,7 +21,8 @@ def document() -> Any:
 
 
 def _deployments(document: Any) -> dict[str, Any]:
-    (application,) = document["applications"]
+    application = document["applications"][0]
+    assert application["name"] == "dermserve"
     return {deployment["name"]: deployment for deployment in application["deployments"]}
 
 
@@ -36,7 +37,13 @@ def test_it_listens_on_loopback_and_bounds_every_request(document: Any) -> None:
 
 def test_every_deployment_is_named_and_carries_its_autoscaling_block(document: Any) -> None:
     deployments = _deployments(document)
-    assert list(deployments) == ["ingress", "preprocessor", "classifier", "explainer"]
+    assert list(deployments) == [
+        "ingress",
+        "preprocessor",
+        "classifier",
+        "explainer",
+        "archive",
+    ]
     for deployment in deployments.values():
         assert deployment["autoscaling_config"]["min_replicas"] >= 1
         assert deployment["autoscaling_config"]["max_replicas"] >= 1
@@ -55,6 +62,7 @@ def test_the_autoscaling_target_follows_from_the_largest_batch(document: Any) ->
         "preprocessor": settings.stage_target,
         "classifier": settings.stage_target,
         "explainer": settings.stage_target,
+        "archive": settings.stage_target,
     }
 
 

@@ -1,0 +1,258 @@
+"""The retrainer: when it starts, that it never starts twice, and how every run ends."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+
+import pytest
+
+from data.catalogue.rollouts import Rollouts
+from data.catalogue.runs import Runs
+from data.catalogue.upload_counts import UploadCounts
+from data.catalogue.uploads import Uploads
+from models.classes import CLASSES
+from models.errors import DermServeError, RunActive
+from models.registry import Registry
+from tests.training.promotion.replicas import InMemoryServe
+from tests.training.retraining.conftest import MakeRetrainer, Upload
+from tests.training.retraining.learners import EndlessLearner, InstantLearner
+from training.promotion.rollout import RolloutDriver, Stopped
+from training.retraining import retrainer as retrainer_module
+from training.retraining.retrainer import Waiting
+from training.settings import RetrainSettings
+
+pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning")  # MLflow
+
+TEN = ["nv", "mel", "bkl"] * 3 + ["df"]
+
+
+@pytest.fixture
+def rolling(driver: RolloutDriver) -> Iterator[None]:
+    """The trainer's other loop at work."""
+    ended = threading.Event()
+
+    def repeat() -> None:
+        while not ended.wait(0.01):
+            driver.step()
+
+    thread = threading.Thread(target=repeat)
+    thread.start()
+    yield
+    ended.set()
+    thread.join()
+
+
+def _until_over(retrainer: retrainer_module.Retrainer, runs: Runs) -> None:
+    """Step until no run is active; lost leases take a moment to run out."""
+    deadline = time.monotonic() + 20
+    retrainer.step()
+    while runs.active() is not None:
+        assert time.monotonic() < deadline, "the run does not end"
+        retrainer.step()
+
+
+def test_nine_images_are_not_ten(make_retrainer: MakeRetrainer, upload: Upload, runs: Runs) -> None:
+    retrainer = make_retrainer()
+    upload([*TEN[:9], None, None])
+    retrainer.step()
+    assert runs.history().total == 0
+
+
+@pytest.mark.usefixtures("rolling")
+def test_the_tenth_image_makes_a_new_champion(
+    make_retrainer: MakeRetrainer,
+    upload: Upload,
+    runs: Runs,
+    registry: Registry,
+    uploads: Uploads,
+    rollouts: Rollouts,
+) -> None:
+    ids = upload(TEN)
+    _until_over(make_retrainer(), runs)
+    (run,) = runs.history().items
+    assert (run.state, run.trigger, run.mode, run.attempts) == ("promoted", "threshold", "head", 1)
+    assert (run.champion_version, run.challenger_version) == ("1", "4")
+    assert (run.images, run.new_images) == (10, 10)
+    assert registry.champion().version == "4"
+    assert registry.version("4").verdict == "passed"
+    rollout = rollouts.latest()
+    assert rollout is not None
+    assert rollout.run_id == run.id
+    assert sum(uploads.counts().new.values()) == 0
+    deleted = uploads.delete(ids[0], "tester")
+    assert [(m.version, m.promoted) for m in deleted.models] == [("4", True)]
+
+
+@pytest.mark.usefixtures("rolling")
+def test_the_same_images_start_nothing_again_but_new_labels_count_as_new(
+    make_retrainer: MakeRetrainer, upload: Upload, runs: Runs, uploads: Uploads
+) -> None:
+    ids = upload(TEN)
+    retrainer = make_retrainer()
+    _until_over(retrainer, runs)
+    for _ in range(3):
+        retrainer.step()
+    assert runs.history().total == 1
+    for upload_id in ids:
+        uploads.change(upload_id, actor="tester", label="vasc")
+    _until_over(retrainer, runs)
+    assert runs.history().total == 2
+
+
+def test_a_refused_challenger_is_kept_with_its_reason(
+    make_retrainer: MakeRetrainer,
+    upload: Upload,
+    runs: Runs,
+    registry: Registry,
+    rollouts: Rollouts,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(InstantLearner, "passes", False)
+    upload(TEN)
+    _until_over(make_retrainer(), runs)
+    (run,) = runs.history().items
+    assert (run.state, run.reason) == ("refused", "It was decided at once.")
+    assert registry.champion().version == "1"
+    kept = registry.version("4")
+    assert (kept.verdict, kept.reason) == ("refused", "It was decided at once.")
+    assert registry.folder(kept).is_dir()
+    assert rollouts.latest() is None
+
+
+@pytest.mark.usefixtures("rolling")
+def test_a_challenger_that_does_not_load_leaves_the_champion(
+    make_retrainer: MakeRetrainer,
+    upload: Upload,
+    runs: Runs,
+    registry: Registry,
+    serve: InMemoryServe,
+) -> None:
+    serve.damaged = {"4"}
+    upload(TEN)
+    _until_over(make_retrainer(), runs)
+    (run,) = runs.history().items
+    assert run.state == "refused"
+    assert "4 is damaged" in str(run.reason)
+    assert registry.champion().version == "1"
+    assert registry.version("4").verdict == "refused"
+
+
+def test_an_error_ends_the_run_and_says_why(
+    make_retrainer: MakeRetrainer,
+    upload: Upload,
+    runs: Runs,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(InstantLearner, "error", DermServeError("The disk is full. Free some."))
+    upload(TEN)
+    retrainer = make_retrainer()
+    _until_over(retrainer, runs)
+    retrainer.step()
+    (run,) = runs.history().items
+    assert (run.state, run.reason) == ("failed", "The disk is full. Free some.")
+
+
+@pytest.mark.usefixtures("rolling")
+def test_a_killed_learner_is_followed_by_another(
+    make_retrainer: MakeRetrainer,
+    upload: Upload,
+    runs: Runs,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(InstantLearner, "lost_times", 2)
+    upload(TEN)
+    _until_over(make_retrainer(), runs)
+    (run,) = runs.history().items
+    assert (run.state, run.attempts) == ("promoted", 3)
+    versions = {assignment.version for assignment in InstantLearner.assignments}
+    assert versions == {"4"}, "every attempt makes the same version"
+
+
+def test_a_learner_that_is_killed_each_time_fails_the_run(
+    make_retrainer: MakeRetrainer,
+    upload: Upload,
+    runs: Runs,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(InstantLearner, "lost_times", 99)
+    upload(TEN)
+    _until_over(make_retrainer(), runs)
+    (run,) = runs.history().items
+    assert (run.state, run.attempts) == ("failed", 3)
+    assert "lost 3 times" in str(run.reason)
+
+
+@pytest.mark.usefixtures("rolling")
+def test_a_trainer_that_shuts_down_leaves_the_run_to_the_next(
+    make_retrainer: MakeRetrainer, upload: Upload, runs: Runs, stopped: threading.Event
+) -> None:
+    upload(TEN)
+    stopped.set()
+    with pytest.raises(Stopped):
+        make_retrainer(EndlessLearner).step()
+    assert EndlessLearner.killed
+    active = runs.active()
+    assert active is not None
+    stopped.clear()
+    _until_over(make_retrainer(), runs)
+    (run,) = runs.history().items
+    assert (run.id, run.state, run.attempts) == (active.id, "promoted", 2)
+
+
+def test_two_trainers_never_work_on_one_run(
+    make_retrainer: MakeRetrainer, upload: Upload, runs: Runs
+) -> None:
+    upload(TEN)
+    run = runs.request("head", "manual", "tester")
+    assert runs.claim(run.id, "the other trainer", lease_s=60) is not None
+    make_retrainer(lease_s=60).step()
+    assert InstantLearner.assignments == []
+    with pytest.raises(RunActive):
+        runs.request("head", "manual", "tester")
+
+
+def test_a_run_is_cancelled_before_it_begins_and_while_it_works(
+    make_retrainer: MakeRetrainer,
+    upload: Upload,
+    runs: Runs,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    upload(["nv"])
+    runs.request("head", "manual", "tester")
+    runs.cancel("tester")
+    assert runs.active() is None
+    monkeypatch.setattr(retrainer_module, "CANCEL_GRACE_S", 0.0)
+    monkeypatch.setattr(EndlessLearner, "killed", False)
+    run = runs.request("head", "manual", "tester")
+    thread = threading.Thread(target=make_retrainer(EndlessLearner, lease_s=60).step)
+    thread.start()
+    while thread.is_alive() and not EndlessLearner.assignments:
+        time.sleep(0.01)
+    runs.cancel("tester")
+    thread.join(timeout=20)
+    assert runs.get(run.id).state == "cancelled"
+    assert EndlessLearner.killed
+
+
+def _counts(new: dict[str, int], changed: datetime | None = None) -> UploadCounts:
+    zeros = dict.fromkeys(CLASSES, 0)
+    return UploadCounts(zeros | new, 0, zeros | new, changed)
+
+
+def test_what_is_missing_is_counted_by_class() -> None:
+    settings = RetrainSettings(threshold=5, per_class_minimum={"mel": 2, "nv": 1})
+    waiting = Waiting.of(_counts({"nv": 4}), settings)
+    assert (waiting.missing, waiting.missing_by_class, waiting.over) == (1, {"mel": 2}, False)
+    assert not Waiting.of(_counts({"nv": 9}), settings).over
+    assert not Waiting.of(_counts({"nv": 2, "mel": 2}), settings).over
+    assert Waiting.of(_counts({"nv": 3, "mel": 2}), settings).over
+
+
+def test_it_waits_until_nobody_changes_anything() -> None:
+    settings = RetrainSettings(threshold=1, quiet_s=60)
+    now = datetime.now(timezone.utc)
+    assert not Waiting.of(_counts({"nv": 3}, now), settings).over
+    assert Waiting.of(_counts({"nv": 3}, now - timedelta(seconds=61)), settings).over

@@ -1,0 +1,1 @@
+"""Promotion: whether a challenger may take the champion's place."""

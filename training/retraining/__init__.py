@@ -1,0 +1,1 @@
+"""Retraining: uploads and the champion become a challenger."""

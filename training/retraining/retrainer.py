@@ -1,0 +1,271 @@
+"""The retrainer: starts a retraining when enough has been uploaded, and sees it to its end.
+
+How far a run is stands in the catalogue. A retrainer whose process died is followed by another,
+which takes the run's lease over once it has run out and goes on from there.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+from data.catalogue.rollouts import Rollout, Rollouts
+from data.catalogue.run import FinalState
+from data.catalogue.runs import Run, Runs
+from data.catalogue.uploads import UploadCounts, Uploads
+from models.errors import DermServeError, RunActive
+from models.registry import Registry
+from training.promotion.gate_file import GateFile
+from training.promotion.rollout import Stopped, begin_after
+from training.retraining.learner import Assignment, package_folder
+from training.retraining.learner_process import LearnerLost, LearnerProcess
+from training.settings import RetrainSettings, TrainingSettings
+
+logger = logging.getLogger("ray.serve")
+
+CANCEL_GRACE_S = 30.0
+"""For the step under way; after it, a cancelled learner is killed."""
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """What is still missing until a retraining starts by itself."""
+
+    new_images: int
+    """Labelled images that no run has learned from yet."""
+    threshold: int
+    missing: int
+    missing_by_class: dict[str, int]
+    quiet_until: datetime | None
+    """When it may start, if enough has come and nothing changes before."""
+
+    @classmethod
+    def of(cls, counts: UploadCounts, settings: RetrainSettings) -> Waiting:
+        """Compare what has come with what is asked for."""
+        new = sum(counts.new.values())
+        missing_by_class = {
+            code: least - counts.new.get(code, 0)
+            for code, least in settings.per_class_minimum.items()
+            if counts.new.get(code, 0) < least
+        }
+        quiet_until = None
+        if settings.quiet_s and counts.newest_change is not None:
+            quiet_until = counts.newest_change + timedelta(seconds=settings.quiet_s)
+        return cls(
+            new_images=new,
+            threshold=settings.threshold,
+            missing=max(0, settings.threshold - new),
+            missing_by_class=missing_by_class,
+            quiet_until=quiet_until,
+        )
+
+    @property
+    def over(self) -> bool:
+        """Whether a retraining is due."""
+        quiet = self.quiet_until is None or datetime.now(timezone.utc) >= self.quiet_until
+        return self.missing == 0 and not self.missing_by_class and quiet
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where a run finds and leaves its files."""
+
+    catalogue: str
+    """URL."""
+    images: str
+    """URL."""
+    storage: Path
+    """Folder of the runs."""
+
+
+class Retrainer:
+    """Carries the active run through; one at a time, from one thread.
+
+    Args:
+        uploads, runs, rollouts: of the catalogue.
+        registry: of the models.
+        settings: `retrain` of them is what is asked for here.
+        gate: judges the challengers.
+        places: of the files.
+        start: starts a learner.
+        stopped: set when the trainer shuts down.
+    """
+
+    def __init__(
+        self,
+        uploads: Uploads,
+        runs: Runs,
+        rollouts: Rollouts,
+        registry: Registry,
+        settings: TrainingSettings,
+        gate: GateFile,
+        places: Places,
+        stopped: threading.Event,
+        start: Callable[[Assignment], LearnerProcess] = LearnerProcess,
+    ) -> None:
+        self._uploads = uploads
+        self._runs = runs
+        self._rollouts = rollouts
+        self._registry = registry
+        self._settings = settings
+        self._gate = gate
+        self._places = places
+        self._stopped = stopped
+        self._start = start
+
+    def step(self) -> None:
+        """Start a run if one is due, and see the active one to its end.
+
+        Raises:
+            Stopped: if the trainer shuts down meanwhile.
+            CatalogueUnavailable, ModelUnavailable: the next step tries again.
+        """
+        run = self._runs.active() or self._request_due()
+        if run is None:
+            return
+        retrain = self._settings.retrain
+        owner = uuid.uuid4().hex
+        claimed = self._runs.claim(run.id, owner, retrain.lease_s)
+        if claimed is None:
+            return  # another trainer is alive, or a dead one's lease has not run out
+        try:
+            if claimed.decision is None:
+                self._learn(claimed, owner)
+            self._conclude(self._runs.get(run.id), owner)
+        except LearnerLost as lost:
+            # Its lease runs out, and a later step begins the next attempt.
+            logger.error("The learner of %s was lost: %s", claimed.name, lost)
+            if claimed.attempts >= retrain.max_attempts:
+                self._finish(
+                    claimed,
+                    owner,
+                    "failed",
+                    f"Its process was lost {claimed.attempts} times. The logs of the trainer say "
+                    "how; POST /retrain tries again.",
+                )
+
+    def _request_due(self) -> Run | None:
+        retrain = self._settings.retrain
+        if not Waiting.of(self._uploads.counts(), retrain).over:
+            return None
+        try:
+            return self._runs.request(retrain.mode_of(), "threshold", "trainer")
+        except RunActive:  # asked for by hand a moment ago
+            return self._runs.active()
+
+    def _learn(self, run: Run, owner: str) -> None:
+        """Have a process make the challenger and the gate's decision.
+
+        Raises:
+            LearnerLost: if the process died.
+        """
+        if run.cancel_requested:
+            self._finish(run, owner, "cancelled", "Cancelled before it began.")
+            return
+        if run.attempts > self._settings.retrain.max_attempts:
+            self._finish(run, owner, "failed", "The trainer was lost too often during this run.")
+            return
+        if run.challenger_version is None:
+            champion = self._registry.champion()
+            images = self._uploads.trainable()
+            version = self._registry.next_version()
+            self._runs.snapshot(run.id, owner, images, champion.version, version)
+            run = self._runs.get(run.id)
+        assert run.champion_version is not None
+        assert run.challenger_version is not None
+        champion_folder = self._registry.resolve(run.champion_version)
+        process = self._start(
+            Assignment(
+                run_id=run.id,
+                owner=owner,
+                version=run.challenger_version,
+                champion=champion_folder,
+                catalogue=self._places.catalogue,
+                images=self._places.images,
+                storage=self._places.storage,
+                settings=self._settings,
+                gate=self._gate,
+            )
+        )
+        error = self._watch(process, run, owner)
+        if error is None:
+            return
+        if self._runs.get(run.id).cancel_requested:
+            self._finish(run, owner, "cancelled", "Cancelled on request.")
+        else:
+            self._finish(run, owner, "failed", error.message)
+
+    def _watch(self, process: LearnerProcess, run: Run, owner: str) -> DermServeError | None:
+        """Renew the lease while the learner works; end it if it does not heed a cancellation."""
+        retrain = self._settings.retrain
+        asked: datetime | None = None
+        try:
+            while not process.wait(retrain.poll_s):
+                if self._stopped.is_set():
+                    raise Stopped
+                now = datetime.now(timezone.utc)
+                if self._runs.beat(run.id, owner).cancel_requested:
+                    asked = asked or now
+                    if (now - asked).total_seconds() > CANCEL_GRACE_S:
+                        process.kill()
+                        return DermServeError("Cancelled; it did not stop by itself.")
+        except BaseException:
+            process.kill()
+            raise
+        return process.result()
+
+    def _conclude(self, run: Run, owner: str) -> None:
+        """Register the challenger, roll it out if the gate lets it pass, and end the run."""
+        if not run.active or run.decision is None:
+            return
+        assert run.challenger_version is not None
+        passed, reason = bool(run.decision["passed"]), str(run.decision["reason"])
+        self._runs.report(run.id, owner, phase="registering", progress=0.97)
+        self._registry.register(package_folder(self._places.storage, run))
+        self._registry.record_verdict(
+            run.challenger_version, "passed" if passed else "refused", reason
+        )
+        if not passed:
+            self._finish(run, owner, "refused", reason)
+            return
+        rollout = self._rollouts.of_run(run.id) or self._begin_rollout(run, owner)
+        while rollout.state in ("shadowing", "switching"):
+            if self._stopped.wait(self._settings.retrain.poll_s):
+                raise Stopped
+            self._runs.report(run.id, owner, phase=rollout.state, progress=0.98)
+            rollout = self._rollouts.get(rollout.id)
+        if rollout.state in ("observing", "completed"):
+            self._finish(run, owner, "promoted", reason)
+        else:
+            why = rollout.reason or "It was not rolled out."
+            self._registry.record_verdict(run.challenger_version, "refused", why)
+            self._finish(run, owner, "refused", why)
+
+    def _begin_rollout(self, run: Run, owner: str) -> Rollout:
+        """Wait for a rollout that is under way, then begin this run's."""
+        assert run.challenger_version is not None
+        while (active := self._rollouts.active()) is not None and active.state != "observing":
+            if self._stopped.wait(self._settings.retrain.poll_s):
+                raise Stopped
+            self._runs.report(run.id, owner, phase="waiting", progress=0.97)
+        return begin_after(
+            self._rollouts,
+            active,
+            "promotion",
+            from_version=self._registry.champion().version,
+            to_version=run.challenger_version,
+            actor="trainer",
+            state="shadowing",
+            run_id=run.id,
+            gate_hash=self._gate.hash,
+        )
+
+    def _finish(self, run: Run, owner: str, state: FinalState, reason: str) -> None:
+        logger.info("Run %s: %s. %s", run.name, state, reason)
+        self._runs.report(run.id, owner, phase="done", progress=1.0, eta_s=0.0)
+        self._runs.finish(run.id, owner, state, reason)
