@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from models.configuration import validate
 from models.errors import DermServeError, InvalidPackage, ModelUnavailable, Overloaded
-from models.package import WEIGHTS_FILE, ModelPackage
+from models.package import MANIFEST_FILE, WEIGHTS_FILE, ModelPackage, sha256_of
 from models.preprocessing import decode_image
 from models.registry_process import resolve
-from serve_app.classifier import ClassifierConfig
+from serve_app.classifier_config import ClassifierConfig
 from serve_app.explanation import ExplainedImage, ExplanationRequest
+from serve_app.niceness import step_back
 from serve_app.settings import ServeSettings
 
 if TYPE_CHECKING:
@@ -27,9 +27,6 @@ MAX_EXPLANATIONS = 16
 """In progress in one replica before it answers 503. One takes a fraction of a second, so that
 the last of them is done long before its deadline."""
 
-# Of 19: enough that predictions hardly notice, and on a busy machine a tenth of a core is left.
-_NICENESS = 10
-
 
 @dataclass(frozen=True)
 class _Loaded:
@@ -37,6 +34,7 @@ class _Loaded:
 
     wish: dict[str, Any]
     """The configuration that it was loaded for."""
+    package_hash: str
     network: LesionClassifier
     version: str
 
@@ -54,7 +52,7 @@ class Explainer:
         self._loaded: _Loaded | None = None
         self._in_progress = 0
         # One, because the network carries one explanation at a time; it alone loads models too.
-        self._pool = ThreadPoolExecutor(1, "explain", initializer=_step_back)
+        self._pool = ThreadPoolExecutor(1, "explain", initializer=step_back)
 
     async def reconfigure(self, user_config: dict[str, Any]) -> None:
         """Note the model that the configuration names, for the next request to load.
@@ -122,7 +120,7 @@ class Explainer:
         if loaded is not None and loaded.wish is wish:
             return loaded
         try:
-            self._loaded = _load(wish)
+            self._loaded = _load(wish, loaded)
         except Exception as error:
             logger.exception("The model to explain with was not loaded")
             if loaded is None:
@@ -136,9 +134,14 @@ class Explainer:
         return self._loaded
 
 
-def _load(wish: dict[str, Any]) -> _Loaded:
+def _load(wish: dict[str, Any], before: _Loaded | None) -> _Loaded:
+    """The model of a configuration: the one before, if that is what it names again."""
     config = validate(wish, ClassifierConfig, "The user_config of the explainer")
-    package = ModelPackage.load(resolve(config.model))
+    folder = resolve(config.model)
+    package_hash = sha256_of(folder / MANIFEST_FILE)
+    if before is not None and before.package_hash == package_hash:
+        return replace(before, wish=wish)
+    package = ModelPackage.load(folder)
     # Here, because torch takes seconds and memory that a server without explanations saves.
     import torch
 
@@ -146,9 +149,4 @@ def _load(wish: dict[str, Any]) -> _Loaded:
 
     torch.set_num_threads(1)
     network = load_classifier(package.file(WEIGHTS_FILE))
-    return _Loaded(wish, network, package.manifest.version)
-
-
-def _step_back() -> None:
-    """Let predictions go first. On Linux this is the thread's own niceness, not the process's."""
-    os.nice(_NICENESS)
+    return _Loaded(wish, package_hash, network, package.manifest.version)

@@ -134,6 +134,22 @@ async def test_the_newest_model_takes_over_and_a_broken_one_does_not(
     assert await _version(explainer, jpeg) == champion.manifest.version
 
 
+async def test_the_same_model_under_another_configuration_is_not_loaded_again(
+    explainer: Explainer, champion: ModelPackage, jpeg: bytes, tmp_path: Path
+) -> None:
+    await _version(explainer, jpeg)
+    assert explainer._loaded is not None
+    network = explainer._loaded.network
+    rollout = {"model": "champion", "standby": "2-next", "shadow_share": 0.25, "generation": 7}
+    await explainer.reconfigure(rollout)
+    assert await _version(explainer, jpeg) == champion.manifest.version
+    assert explainer._loaded.network is network
+    folder = _copy_of(champion, tmp_path / "second", "second")
+    await explainer.reconfigure({"model": folder, "generation": 7})
+    assert await _version(explainer, jpeg) == "second"
+    assert explainer._loaded.network is not network
+
+
 async def test_the_loop_lives_on_and_too_many_are_refused(
     explainer: Explainer, jpeg: bytes
 ) -> None:

@@ -1,0 +1,144 @@
+"""The device of a replica: its lanes run whatever model is in place, the shadow their lulls."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import numpy as np
+import numpy.typing as npt
+
+from models.errors import DermServeError, ModelUnavailable
+from serve_app.batching import LateBatcher
+from serve_app.classification import Classification
+from serve_app.generation import Counts, Generation
+from serve_app.loaded_model import LoadedModel, load_engine
+from serve_app.model_slot import ModelSlot
+from serve_app.settings import ServeSettings
+from serve_app.shadow import Shadow
+
+logger = logging.getLogger("ray.serve")
+
+Pixels = npt.NDArray[np.uint8]
+
+
+class Device:
+    """Everything of a replica but Serve. Belongs to one event loop.
+
+    Args:
+        settings: of the application.
+        changed: called whenever other models are in place, or could not be put there.
+    """
+
+    def __init__(self, settings: ServeSettings, changed: Callable[[], None]) -> None:
+        self.slot = ModelSlot(partial(LoadedModel.load, settings=settings), self._follow)
+        self._settings = settings
+        self._changed = changed
+        self._lanes: LateBatcher[Pixels, Classification] | None = None
+        self._pool = ThreadPoolExecutor(thread_name_prefix="forward")
+        self._shadow: Shadow | None = None
+        self._begun = self._ended = 0  # batches
+
+    async def classify(self, images: Sequence[Pixels]) -> list[Classification | DermServeError]:
+        """Classify images, whatever model is in place when a lane takes each.
+
+        Args:
+            images: each uint8, shape (224, 224, 3), RGB.
+
+        Returns:
+            One result per image, in order; `ModelUnavailable` for all if there is no model.
+        """
+        if self._lanes is None:
+            generation = self.slot.generation
+            generation.counts.live_images += len(images)
+            generation.counts.live_errors += len(images)
+            reason = generation.load_error or "It is loading."
+            return [ModelUnavailable(f"No model is loaded. {reason}")] * len(images)
+        return [self._as_answer(result) for result in await self._lanes.submit(images)]
+
+    async def close(self) -> None:
+        """Free the models and end the threads."""
+        if self._shadow is not None:
+            self._shadow.close()
+        await self.slot.close()
+        self._pool.shutdown()
+
+    async def _run(self, batch: list[Pixels]) -> list[Classification]:
+        """One forward on a lane's thread."""
+        self._begun += 1
+        try:
+            answers, counts = await asyncio.get_running_loop().run_in_executor(
+                self._pool, self._forward, batch
+            )
+        finally:
+            self._ended += 1
+        counts.live_images += len(batch)
+        counts.live_forward_s += answers[0].forward_s
+        if self._shadow is not None and self._shadow.counts is counts:
+            self._shadow.offer(batch, [answer.decision.predicted_class for answer in answers])
+        return answers
+
+    def _forward(self, batch: list[Pixels]) -> tuple[list[Classification], Counts]:
+        """Answer with whatever model serves when this starts.
+
+        Only here is a model held on to, so that one that is replaced is never freed on the
+        event loop.
+        """
+        generation = self.slot.generation
+        model = generation.serving
+        assert model is not None  # the lanes exist only once a model is loaded
+        started = time.perf_counter()
+        decisions = model.forward(batch)
+        forward_s = time.perf_counter() - started
+        answers = [Classification(decision, model.served, forward_s) for decision in decisions]
+        return answers, generation.counts
+
+    def _as_answer(self, result: Classification | Exception) -> Classification | DermServeError:
+        if isinstance(result, Classification):
+            return result
+        counts = self.slot.generation.counts
+        counts.live_images += 1
+        counts.live_errors += 1
+        if isinstance(result, DermServeError):
+            return result
+        logger.error("A forward failed", exc_info=result)
+        return DermServeError("The model failed on this image. The server's log says why.")
+
+    def _follow(self) -> None:
+        """Do what the slot's new generation takes."""
+        generation = self.slot.generation
+        if self._lanes is None and generation.serving is not None:
+            # Kept for life: a second one would run beside the first during a swap.
+            engine = generation.serving.engine
+            self._lanes = LateBatcher(
+                self._run,
+                max_batch=min(engine.max_piece, self._settings.max_batch_size),
+                lanes=engine.info.lanes,
+            )
+        self._follow_with_shadow(generation)
+        self._changed()
+
+    def _follow_with_shadow(self, generation: Generation) -> None:
+        standby = generation.standby if generation.shadow_share else None
+        if self._shadow is not None:
+            if standby is not None and self._shadow.counts is generation.counts:
+                return
+            self._shadow.close()
+            self._shadow = None
+        if standby is not None:
+            self._shadow = Shadow(
+                partial(load_engine, standby.package, self._settings, threads=1),
+                share=generation.shadow_share,
+                counts=generation.counts,
+                lull=self._lull,
+                failed=self.slot.drop_standby,
+            )
+
+    def _lull(self) -> int | None:
+        """See `Shadow`."""
+        live = self._begun != self._ended or (self._lanes is not None and self._lanes.waiting)
+        return None if live else self._begun
