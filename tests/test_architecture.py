@@ -16,7 +16,7 @@ MAY_IMPORT = {
     "serve_app": {"models", "data", "configs"},
     "training": {"models", "data", "configs"},
     "cluster": {"models", "data", "configs", "training", "serve_app", "benchmarks"},
-    "benchmarks": {"models", "data", "configs", "serve_app"},
+    "benchmarks": {"models", "data", "configs", "serve_app", "training"},
 }
 MAX_LINES = 320
 

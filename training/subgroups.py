@@ -41,11 +41,12 @@ def subgroups(
     """
     return tuple(
         _judge(kind, name, judged.select(mask), threshold, resamples, seed)
-        for kind, name, mask in _masks(judged.images)
+        for kind, name, mask in masks(judged.images)
     )
 
 
-def _masks(images: tuple[LesionImage, ...]) -> Iterator[tuple[str, str, Mask]]:
+def masks(images: tuple[LesionImage, ...]) -> Iterator[tuple[str, str, Mask]]:
+    """Which images are in each subgroup: attribute, its value, and a mask of shape (images,)."""
     attributes = {
         "sex": [image.sex for image in images],
         "age": [age_band(image.age) for image in images],

@@ -13,10 +13,11 @@ import time
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from data.catalogue.rollouts import Rollout, RolloutKind, Rollouts, RolloutState
+from data.catalogue.rollouts import Rollout, Rollouts
 from models.errors import DermServeError, ModelPinned
 from models.registry import Registry
 from training.promotion.gate_file import GateFile
+from training.promotion.handover import begin_after
 from training.promotion.live import ShadowStats, judge_observation, judge_shadow
 from training.promotion.reports import ReplicaReports
 from training.promotion.rule_result import RuleResult
@@ -125,7 +126,7 @@ class RolloutDriver:
             self._rollouts.update(rollout.id, autoscaling=held)
         self._move_alias(rollout)
         self._write(
-            ServedModels(generation, rollout.from_version, self._gate.shadow.share),
+            ServedModels(generation, rollout.from_version, self._gate.observation.share),
             min_replicas=held["during"] if held else None,
         )
         self._await_replicas(generation, rollout.to_version, None)
@@ -258,45 +259,6 @@ class RolloutDriver:
     def _wait(self, seconds: float) -> None:
         if self._stopped.wait(seconds):
             raise Stopped
-
-
-def begin_after(
-    rollouts: Rollouts,
-    observed: Rollout | None,
-    kind: RolloutKind,
-    *,
-    from_version: str,
-    to_version: str,
-    actor: str,
-    state: RolloutState,
-    run_id: int | None = None,
-    gate_hash: str | None = None,
-    reason: str | None = None,
-) -> Rollout:
-    """Begin a rollout; one that is still observed ends, and what it held is held on.
-
-    Args:
-        rollouts: of the catalogue.
-        observed: the active rollout, if there is one.
-        kind, from_version, to_version, actor, state, run_id, gate_hash: as `Rollouts.begin`
-            takes them.
-        reason: why the observed one did not hold; None if it only was followed by another.
-
-    Raises:
-        RolloutActive: if another one began meanwhile.
-    """
-    if observed is not None:
-        rollouts.update(
-            observed.id,
-            state="completed" if reason is None else "reverted",
-            reason=reason or f"Followed by a {kind} to version {to_version}.",
-        )
-    rollout = rollouts.begin(
-        kind, from_version, to_version, actor, state, run_id=run_id, gate_hash=gate_hash
-    )
-    if observed is not None and observed.autoscaling is not None:
-        rollout = rollouts.update(rollout.id, autoscaling=observed.autoscaling)
-    return rollout
 
 
 def _generation(rollout: Rollout, state: str) -> int:

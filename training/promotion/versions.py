@@ -13,8 +13,8 @@ from models.errors import AlreadyChampion, GateRefused, ModelPinned, NotFound, R
 from models.package import CARD_FILE, ModelPackage
 from models.registered_version import CHAMPION, RegisteredVersion
 from models.registry import Registry
+from training.promotion.handover import begin_after
 from training.promotion.reports import ReplicaReports
-from training.promotion.rollout import begin_after
 from training.promotion.serve_config import ServeConfig
 from training.report import REPORT_FILE
 
