@@ -21,7 +21,8 @@ from data.catalogue.uploads import UploadCounts, Uploads
 from models.errors import DermServeError, RunActive
 from models.registry import Registry
 from training.promotion.gate_file import GateFile
-from training.promotion.rollout import Stopped, begin_after
+from training.promotion.handover import begin_after
+from training.promotion.rollout import Stopped
 from training.retraining.learner import Assignment, package_folder
 from training.retraining.learner_process import LearnerLost, LearnerProcess
 from training.settings import RetrainSettings, TrainingSettings
@@ -81,6 +82,12 @@ class Places:
     """URL."""
     storage: Path
     """Folder of the runs."""
+
+
+def _came_after(counts: UploadCounts, run: Run) -> bool:
+    """Whether something new was uploaded or labelled since a run ended."""
+    newest = counts.newest_change
+    return newest is not None and run.finished is not None and newest > run.finished
 
 
 class Retrainer:
@@ -151,7 +158,13 @@ class Retrainer:
 
     def _request_due(self) -> Run | None:
         retrain = self._settings.retrain
-        if not Waiting.of(self._uploads.counts(), retrain).over:
+        counts = self._uploads.counts()
+        if not Waiting.of(counts, retrain).over:
+            return None
+        last = next(iter(self._runs.history(limit=1).items), None)
+        if last is not None and last.challenger_version is None and not _came_after(counts, last):
+            # It ended before it took these images, and would again: the next upload or POST
+            # /retrain makes the next attempt.
             return None
         try:
             return self._runs.request(retrain.mode_of(), "threshold", "trainer")

@@ -237,6 +237,22 @@ def test_a_run_is_cancelled_before_it_begins_and_while_it_works(
     assert EndlessLearner.killed
 
 
+def test_a_run_that_was_stopped_before_it_began_is_not_begun_again_at_once(
+    make_retrainer: MakeRetrainer, upload: Upload, runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(InstantLearner, "passes", False)
+    upload(TEN)
+    runs.request("head", "manual", "tester")
+    runs.cancel("tester")
+    retrainer = make_retrainer()
+    retrainer.step()
+    assert runs.history().total == 1
+    upload(["nv"])
+    _until_over(retrainer, runs)
+    (second, _) = runs.history().items
+    assert (second.state, second.trigger, second.images) == ("refused", "threshold", 11)
+
+
 def _counts(new: dict[str, int], changed: datetime | None = None) -> UploadCounts:
     zeros = dict.fromkeys(CLASSES, 0)
     return UploadCounts(zeros | new, 0, zeros | new, changed)
