@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
@@ -67,9 +68,7 @@ def _kill(url: str, pid: int, title: str, seed: int) -> tuple[str, ...]:
         client.post("/retrain").raise_for_status()
         _wait(client, lambda run: run is not None and run["phase"] in ("starting", "training"))
         started = time.monotonic()
-        for process in psutil.Process(pid).children(recursive=True):
-            if process.cmdline() and process.cmdline()[0].startswith(title):
-                os.kill(process.pid, signal.SIGKILL)
+        _kill_processes(pid, title)
         _wait(client, lambda run: run is None)
         seconds = time.monotonic() - started
         load.stop()
@@ -83,6 +82,19 @@ def _kill(url: str, pid: int, title: str, seed: int) -> tuple[str, ...]:
             f"{load.longest_gap_s:.1f}",
             f"{uploaded['counts']['accepted']} acknowledged, {total - kept} lost",
         )
+
+
+def _kill_processes(pid: int, title: str) -> None:
+    """Kill those among the descendants of a process whose titles begin so."""
+    found = []
+    for process in psutil.Process(pid).children(recursive=True):
+        with contextlib.suppress(psutil.Error):  # one that has just ended
+            if " ".join(process.cmdline()[:1]).startswith(title):
+                found.append(process.pid)
+    if not found:
+        raise LoadFailed(f"{pid} has no process called {title}. Is it that of `dermserve up`?")
+    for each in found:
+        os.kill(each, signal.SIGKILL)
 
 
 def _wait(client: httpx.Client, reached: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -88,14 +89,13 @@ def _events(client: httpx.Client, ended: threading.Event, events: list[dict[str,
                     events.append(json.loads(line.removeprefix("data:")))
 
 
-def _process(name: str) -> int:
-    """Pid of the process of Ray whose title begins so."""
-    (pid,) = [
-        process.pid
-        for process in psutil.Process().children(recursive=True)
-        if process.cmdline() and process.cmdline()[0].startswith(name)
-    ]
-    return pid
+def _processes(*names: str) -> list[int]:
+    """Pids of the processes of Ray whose titles begin so, one each."""
+    titles = {}
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):  # one that has just ended
+            titles[process.pid] = " ".join(process.cmdline()[:1])
+    return [next(pid for pid, title in titles.items() if title.startswith(n)) for n in names]
 
 
 def test_ten_uploads_become_the_model_that_serves(client: httpx.Client, jpeg: bytes) -> None:
@@ -165,10 +165,13 @@ def test_a_run_survives_the_death_of_everything_around_it(
     accepted = _upload(client, 3)
     assert client.post("/retrain").status_code == 202
     run = _wait_for_phase(client, "starting", "features", "training")
-    os.kill(_process("ray::ServeReplica:trainer"), signal.SIGKILL)
-    for name in ("classifier", "preprocessor"):
-        os.kill(_process(f"ray::ServeReplica:dermserve:{name}"), signal.SIGKILL)
-    os.kill(_process("ray::ServeController"), signal.SIGKILL)
+    for pid in _processes(
+        "ray::ServeReplica:trainer",
+        "ray::ServeReplica:dermserve:classifier",
+        "ray::ServeReplica:dermserve:preprocessor",
+        "ray::ServeController",
+    ):
+        os.kill(pid, signal.SIGKILL)
     status = _wait_until_idle(client)
     last = status["last"]
     assert (last["id"], last["state"]) == (run["id"], "promoted"), last["reason"]
