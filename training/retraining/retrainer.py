@@ -7,9 +7,11 @@ which takes the run's lease over once it has run out and goes on from there.
 from __future__ import annotations
 
 import logging
+import shutil
 import threading
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -18,7 +20,7 @@ from data.catalogue.rollouts import Rollout, Rollouts
 from data.catalogue.run import FinalState
 from data.catalogue.runs import Run, Runs
 from data.catalogue.uploads import UploadCounts, Uploads
-from models.errors import DermServeError, RunActive
+from models.errors import DermServeError, NotFound, RunActive
 from models.registry import Registry
 from training.promotion.gate_file import GateFile
 from training.promotion.handover import begin_after
@@ -132,7 +134,10 @@ class Retrainer:
             Stopped: if the trainer shuts down meanwhile.
             CatalogueUnavailable, ModelUnavailable: the next step tries again.
         """
-        run = self._runs.active() or self._request_due()
+        run = self._runs.active()
+        if run is None:
+            self._clear_folders()
+            run = self._request_due()
         if run is None:
             return
         retrain = self._settings.retrain
@@ -277,6 +282,17 @@ class Retrainer:
             run_id=run.id,
             gate_hash=self._gate.hash,
         )
+
+    def _clear_folders(self) -> None:
+        """Remove what runs that are over have left: copies of uploads, which may be deleted.
+
+        What is worth keeping of them is in the registry and the catalogue.
+        """
+        for folder in self._places.storage.glob("retrain-*"):
+            number = folder.name.removeprefix("retrain-")
+            with suppress(NotFound):  # of another catalogue
+                if number.isdecimal() and not self._runs.get(int(number)).active:
+                    shutil.rmtree(folder, ignore_errors=True)
 
     def _finish(self, run: Run, owner: str, state: FinalState, reason: str) -> None:
         logger.info("Run %s: %s. %s", run.name, state, reason)

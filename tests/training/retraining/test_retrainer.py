@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 
 import pytest
 
@@ -18,7 +19,7 @@ from models.errors import DermServeError, RunActive
 from models.registry import Registry
 from tests.training.promotion.replicas import InMemoryServe
 from tests.training.retraining.conftest import MakeRetrainer, Upload
-from tests.training.retraining.learners import EndlessLearner, InstantLearner
+from tests.training.retraining.learners import EndlessLearner, InstantLearner, storage_of
 from training.promotion.rollout import RolloutDriver, Stopped
 from training.retraining import retrainer as retrainer_module
 from training.retraining.retrainer import Waiting
@@ -84,6 +85,26 @@ def test_the_tenth_image_makes_a_new_champion(
     assert sum(uploads.counts().new.values()) == 0
     deleted = uploads.delete(ids[0], "tester")
     assert [(m.version, m.promoted) for m in deleted.models] == [("4", True)]
+
+
+@pytest.mark.parametrize("passes", [True, False])
+@pytest.mark.usefixtures("rolling")
+def test_no_copy_of_an_upload_outlives_its_run(
+    make_retrainer: MakeRetrainer,
+    upload: Upload,
+    runs: Runs,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    passes: bool,
+) -> None:
+    monkeypatch.setattr(InstantLearner, "passes", passes)
+    trained_by_hand = storage_of(tmp_path) / "3-20261124"
+    trained_by_hand.mkdir(parents=True)
+    upload(TEN)
+    retrainer = make_retrainer()
+    _until_over(retrainer, runs)
+    retrainer.step()
+    assert list(storage_of(tmp_path).iterdir()) == [trained_by_hand]
 
 
 @pytest.mark.usefixtures("rolling")
