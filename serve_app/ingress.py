@@ -211,6 +211,8 @@ class Ingress:
             model=status.get("model"),
             engine=status.get("engine"),
             load_error=status.get("load_error"),
+            standby=status.get("standby"),
+            standby_error=status.get("standby_error"),
             waiting=self._in_progress,
             data_path=describe_data_path(),
         ).model_dump()

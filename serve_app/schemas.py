@@ -125,6 +125,8 @@ class Health(Exact):
     model: dict[str, Any] | None = None
     engine: dict[str, Any] | None = None
     load_error: str | None = Field(None, description="why the last model change failed")
+    standby: str | None = Field(None, description="version kept warm for a change without loading")
+    standby_error: str | None = Field(None, description="why there is none, if one is wished for")
     waiting: int = Field(0, description="images in progress in this ingress replica")
     data_path: dict[str, str]
 
