@@ -24,8 +24,9 @@ class LearnerProcess:
 
     def __init__(self, assignment: Assignment) -> None:
         # No CPU is set aside for it: what computes for long are the workers of Ray Train. Ray must
-        # not start it again by itself, because the lease has to be taken anew.
-        task: Any = ray.remote(num_cpus=0, max_retries=0)(learn)
+        # not start it again by itself, because the lease has to be taken anew. It ends after one
+        # call, or an idle process would keep torch's gigabyte.
+        task: Any = ray.remote(num_cpus=0, max_retries=0, max_calls=1)(learn)
         self._answer = task.remote(assignment)
 
     def wait(self, timeout_s: float) -> bool:
