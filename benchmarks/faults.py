@@ -22,7 +22,7 @@ from models.classes import CLASSES
 
 PARTS = {
     "trainer": "ray::ServeReplica:trainer",
-    "learner": "ray::learn",
+    "learner": "ray::_learn",
     "classifier": "ray::ServeReplica:dermserve:classifier",
     "preprocessor": "ray::ServeReplica:dermserve:preprocessor",
     "archive": "ray::ServeReplica:dermserve:archive",

@@ -16,8 +16,7 @@ from rich.progress import (
 )
 
 from models.package import ModelPackage
-from training.loop import Step
-from training.progress import EpochRecord, ImagesDecoded
+from training.progress import EpochRecord, ImagesDecoded, Step
 from training.progress import Progress as Listeners
 
 # Share of the steps between two lines where there is no terminal.

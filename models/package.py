@@ -25,6 +25,7 @@ INT8_GRAPH_FILE = "graph_int8.xml"
 INT8_GRAPH_WEIGHTS_FILE = "graph_int8.bin"
 NOVELTY_FILE = "novelty.safetensors"
 REPLAY_FILE = "replay.safetensors"
+REFERENCE_FILE = "reference.safetensors"
 CARD_FILE = "card.md"
 
 BUNDLED_CHAMPION = Path(__file__).parent / "champion"
@@ -89,6 +90,7 @@ class SplitRecord(_Frozen):
     train: dict[str, int]
     validation: dict[str, int]
     test: dict[str, int]
+    uploads: dict[str, int] = Field({}, description="learned from beside the split's images")
 
 
 class Manifest(_Frozen):

@@ -67,11 +67,12 @@ def model_card(manifest: Manifest, judgement: Judgement) -> str:
             for name, step in judgement.calibration_steps.items()
         ],
     )
+    parts = ["train", "validation", "test"] + ["uploads"] * bool(manifest.split.uploads)
     splits = _table(
         ("split", *manifest.classes),
         [
             (name, *(str(getattr(manifest.split, name).get(c, 0)) for c in manifest.classes))
-            for name in ("train", "validation", "test")
+            for name in parts
         ],
     )
     points = _table(

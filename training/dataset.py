@@ -42,7 +42,8 @@ def load_images(
 
     Args:
         images: the split.
-        on_image: called after each image, for a progress bar.
+        on_image: called in this thread after each image, for a progress bar; what it raises
+            ends the decoding.
     """
     pixels = torch.empty((len(images), IMAGE_SIZE, IMAGE_SIZE, 3), dtype=torch.uint8)
 
@@ -51,12 +52,13 @@ def load_images(
             pixels[index] = torch.from_numpy(decode_image(images[index].path.read_bytes()))
         except (DermServeError, OSError):
             return False
-        finally:
-            on_image()
         return True
 
+    readable = torch.zeros(len(images), dtype=torch.bool)
     with ThreadPoolExecutor() as pool:
-        readable = torch.tensor(list(pool.map(load, range(len(images)))), dtype=torch.bool)
+        for index, ok in enumerate(pool.map(load, range(len(images)))):
+            readable[index] = ok
+            on_image()
     labels = torch.tensor([CLASSES.index(image.diagnosis) for image in images], dtype=torch.int64)
     sharp = torch.tensor([image.sharp for image in images], dtype=torch.bool)
     unreadable = tuple(
@@ -65,3 +67,11 @@ def load_images(
     if unreadable:
         pixels, labels, sharp = pixels[readable], labels[readable], sharp[readable]
     return ImageTensors(pixels.permute(0, 3, 1, 2), labels, sharp, unreadable)
+
+
+def unreadable_warning(split: str, image_ids: Sequence[str]) -> str:
+    """What is said of images that are left out."""
+    return (
+        f"{len(image_ids)} images of the {split} split cannot be read and are left out: "
+        f"{', '.join(image_ids[:10])}."
+    )

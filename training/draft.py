@@ -2,21 +2,45 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Annotated
 
+from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError
 
 from models.errors import DermServeError, InvalidConfiguration
-from models.package import MANIFEST_FILE
+from models.package import MANIFEST_FILE, Manifest
 
 
 class PackageNotWritten(DermServeError):
     """The disk is full, or the folder cannot be written."""
 
     code = "package_not_written"
+
+
+def check_target(folder: Path, version: str) -> None:
+    """Refuse what no package can be written as; worth asking before hours of training.
+
+    Args:
+        folder: of the package to be.
+        version: its name.
+
+    Raises:
+        InvalidConfiguration: if the version is no valid name, or if the folder cannot be
+            written or holds something other than a package.
+    """
+    try:
+        TypeAdapter(Annotated[str, Manifest.model_fields["version"]]).validate_python(version)
+    except ValidationError as error:
+        raise InvalidConfiguration(
+            f"{version!r} is no version name. Use 1 to 64 letters, digits, dots, underscores "
+            "and hyphens, and begin with a letter or digit."
+        ) from error
+    check_replaceable(folder)
 
 
 def check_replaceable(folder: Path) -> None:
@@ -70,6 +94,13 @@ def draft_of(folder: Path) -> Iterator[Path]:
             f"The model package {folder} was not written: {error}. If the disk is full, free "
             "some space; then start again."
         ) from error
+
+
+def clear_drafts(folder: Path) -> None:
+    """Remove what processes that were killed left of drafts of a folder; none may be at work."""
+    folder = folder.resolve()
+    for scratch in folder.parent.glob(f".{folder.name}-{8 * '?'}"):  # as tempfile names it
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _swap(folder: Path, draft: Path, old: Path) -> None:

@@ -17,7 +17,7 @@ from training.evaluate import calibration_of, evaluate, quick_metrics
 from training.judged import Judged
 from training.novelty import NoveltyResult
 from training.operating_points import operating_points, thresholds_for
-from training.predictions import Predictions
+from training.predictions import Answers
 from training.quantization import Int8Verdict
 from training.report import Section, write_report
 from training.results import Calibration, Evaluation, OperatingPointResult
@@ -70,8 +70,8 @@ class Judgement:
 
 
 def judge(
-    validation: Predictions,
-    test: Predictions,
+    validation: Answers,
+    test: Answers,
     rules: DecisionRules,
     novelty: NoveltyResult,
     int8: Int8Verdict | None,
@@ -86,7 +86,7 @@ def judge(
         novelty, int8: as they were found.
         bootstrap: resamples for the intervals; >= 0.
     """
-    judged = {"validation": _judged(validation, rules), "test": _judged(test, rules)}
+    judged = {"validation": judged_by(rules, validation), "test": judged_by(rules, test)}
     thresholds = thresholds_for(judged["validation"])
     thresholds["served"] = rules.malignant.threshold
     # As if nothing were novel: that has its own numbers.
@@ -125,18 +125,20 @@ def report(
     version: str,
     dataset_hash: str,
     split_name: str,
+    forward: str,
     history: Sequence[Mapping[str, object]],
 ) -> Path:
-    """Write the evaluation report of a package; see `write_report`."""
+    """Write the evaluation report of a package; see `write_report`.
+
+    Args:
+        forward: how the answers were got, in words.
+    """
     return write_report(
         folder,
         judgement.evaluation,
         model_version=version,
         dataset_hash=dataset_hash,
-        facts={
-            "forward": "one per image at 224 x 224, float32, no test-time augmentation",
-            "split": split_name,
-        },
+        facts={"forward": forward, "split": split_name},
         before_after_calibration=judgement.calibration_steps,
         operating_points=judgement.operating_points,
         history=history,
@@ -146,13 +148,14 @@ def report(
     )
 
 
-def _judged(predictions: Predictions, rules: DecisionRules) -> Judged:
-    return Judged(
-        predictions.images,
-        predictions.logits,
-        calibrated_probabilities(predictions.logits, rules),
-        predictions.labels,
-    )
+def judged_by(rules: DecisionRules, answers: Answers) -> Judged:
+    """A network's answers with the probabilities that its rules make of them.
+
+    Raises:
+        InvalidPredictions: as `Judged` raises it.
+    """
+    probabilities = calibrated_probabilities(answers.logits, rules)
+    return Judged(answers.images, answers.logits, probabilities, answers.labels)
 
 
 def _quick(judged: Judged) -> dict[str, Any]:
@@ -160,7 +163,7 @@ def _quick(judged: Judged) -> dict[str, Any]:
 
 
 def _calibration_steps(
-    test: Predictions, judged: Judged, rules: DecisionRules
+    test: Answers, judged: Judged, rules: DecisionRules
 ) -> dict[str, Calibration]:
     shifted = test.logits + np.asarray(rules.logit_shift, np.float32)
     steps: dict[str, npt.NDArray[np.float32]] = {

@@ -6,7 +6,6 @@ import copy
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +24,7 @@ from training.optimisation import (
     set_learning_rate,
     update_average,
 )
+from training.progress import Step
 from training.settings import TrainingSettings
 
 EVALUATION_BATCH = 64
@@ -37,22 +37,6 @@ class TrainingDiverged(DermServeError):
     """The loss or the outputs became NaN or infinite."""
 
     code = "training_diverged"
-
-
-@dataclass(frozen=True)
-class Step:
-    """One optimiser step, as reported while training runs."""
-
-    step: int
-    steps: int
-    epoch: int
-    """Epochs finished before this step."""
-    loss: float
-    """Mean over the batch, of all workers."""
-    seconds: float = 0.0
-    images_per_s: float = 0.0
-    """Of all workers together."""
-    ends_epoch: bool = False
 
 
 class TrainingLoop:

@@ -3,74 +3,44 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timezone
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import TypeAdapter, ValidationError
+import torch
+from pydantic import ValidationError
 from safetensors.torch import save_file
 
 from data.splits import Split
+from data.synthetic import synthetic_lesion
 from models.architecture import LesionClassifier
 from models.classes import CLASSES
-from models.errors import InvalidConfiguration
+from models.errors import InvalidPackage
 from models.export import export_openvino
 from models.features import save_replay
 from models.package import (
-    CARD_FILE,
     GRAPH_FILE,
     INT8_GRAPH_FILE,
     INT8_GRAPH_WEIGHTS_FILE,
-    MANIFEST_FILE,
     NOVELTY_FILE,
+    REFERENCE_FILE,
     REPLAY_FILE,
     WEIGHTS_FILE,
-    InputContract,
-    Manifest,
     ModelPackage,
     SplitRecord,
-    sha256_of,
 )
-from training.card import model_card
+from models.preprocessing import IMAGE_SIZE
+from models.reference import Reference
 from training.dataset import load_images
-from training.draft import check_replaceable, draft_of
-from training.judgement import judge, report
-from training.novelty import learn_novelty
-from training.predictions import Predictions
+from training.draft import check_target, draft_of
+from training.judgement import judge
+from training.novelty import NoveltyResult, learn_novelty
+from training.predictions import Answers, Predictions, describe_pixels
 from training.quantization import Int8Verdict, calibration_pixels, compare, graph_outputs, quantize
-from training.report import DATA_FILE, REPORT_FILE
 from training.rules import fit_decision_rules
-
-LICENCE = "CC BY-NC 4.0 (weights and features derived from HAM10000; non-commercial)"
-CITATION = (
-    "Tschandl, Rosendahl, Kittler: The HAM10000 dataset. Scientific Data 5:180161 (2018), "
-    "doi 10.1038/sdata.2018.161"
-)
-
-
-def check_target(folder: Path, version: str) -> None:
-    """Refuse what no package can be written as; worth asking before hours of training.
-
-    Args:
-        folder: of the package to be.
-        version: its name.
-
-    Raises:
-        InvalidConfiguration: if the version is no valid name, or if the folder cannot be
-            written or holds something other than a package.
-    """
-    try:
-        TypeAdapter(Annotated[str, Manifest.model_fields["version"]]).validate_python(version)
-    except ValidationError as error:
-        raise InvalidConfiguration(
-            f"{version!r} is no version name. Use 1 to 64 letters, digits, dots, underscores "
-            "and hyphens, and begin with a letter or digit."
-        ) from error
-    check_replaceable(folder)
+from training.seal import Origin, seal
 
 
 def write_package(
@@ -85,6 +55,7 @@ def write_package(
     recipe: Mapping[str, object],
     history: Sequence[Mapping[str, object]] = (),
     notes: Sequence[str] = (),
+    uploads: Mapping[str, int] | None = None,
     int8: bool = True,
     bootstrap: int = 1000,
 ) -> ModelPackage:
@@ -102,6 +73,7 @@ def write_package(
         recipe: settings of the run, for the record.
         history: of each epoch what `training_figure` takes.
         notes: what decided the recipe, a sentence each, for the card.
+        uploads: images learned from beside the split's, by class.
         int8: whether to try an INT8 graph, which takes minutes.
         bootstrap: resamples of lesions for the intervals; >= 0.
 
@@ -112,50 +84,85 @@ def write_package(
     """
     check_target(folder, version)
     train, validation, test = (predictions[name] for name in ("train", "validation", "test"))
+    origin = Origin(
+        version, _record(split, predictions, uploads or {}), dataset_hash, recipe, notes, history
+    )
     with draft_of(folder) as draft:
-        state = {k: v.contiguous() for k, v in model.state_dict().items()}
-        save_file(state, draft / WEIGHTS_FILE, metadata={"format": "pt"})
-        export_openvino(model, draft / GRAPH_FILE)
+        _write_network(draft, model)
         verdict = _add_int8_graph(draft, train, validation) if int8 else None
         detector, novelty = learn_novelty(model, train, validation, test)
         detector.save(draft / NOVELTY_FILE)
         save_replay(draft / REPLAY_FILE, {name: p.replay for name, p in predictions.items()})
         rules = fit_decision_rules(validation, test, logit_shift, novelty.threshold)
         judgement = judge(validation, test, rules, novelty, verdict, bootstrap)
-        manifest = Manifest(
-            version=version,
-            created=datetime.now(timezone.utc).replace(microsecond=0),
-            classes=CLASSES,
-            input=InputContract(),
-            decision=rules,
-            metrics=judgement.metrics(),
-            split=_record(split, predictions),
-            dataset_hash=dataset_hash,
-            recipe=dict(recipe),
-            notes=tuple(notes),
-            licence=LICENCE,
-            citation=CITATION,
-            files={},
-        )
-        with tempfile.TemporaryDirectory() as scratch:
-            report(
-                Path(scratch),
-                judgement,
-                version=version,
-                dataset_hash=dataset_hash,
-                split_name=manifest.split.name,
-                history=history,
-            )
-            for name in (REPORT_FILE, DATA_FILE):
-                shutil.copyfile(Path(scratch) / name, draft / name)
-        (draft / CARD_FILE).write_text(model_card(manifest, judgement), encoding="utf-8")
-        for path in draft.iterdir():
-            path.chmod(0o644)  # safetensors makes files that only their owner reads
-        files = {path.name: sha256_of(path) for path in sorted(draft.iterdir())}
-        manifest = manifest.model_copy(update={"files": files})
-        (draft / MANIFEST_FILE).write_text(manifest.model_dump_json(indent=2) + "\n")
-        ModelPackage.load(draft)
+        seal(draft, origin, rules, judgement)
     return ModelPackage.load(folder)
+
+
+def write_head_package(
+    folder: Path,
+    model: LesionClassifier,
+    champion: ModelPackage,
+    *,
+    validation: Answers,
+    test: Answers,
+    origin: Origin,
+    bootstrap: int = 1000,
+) -> ModelPackage:
+    """Judge a model that shares the champion's backbone, and write its package, whole or not.
+
+    What follows from the backbone alone, novelty and replay features, is the champion's. An INT8
+    graph is not tried: that takes minutes, and images.
+
+    Args:
+        folder: as `check_target` accepts it; a package in it is replaced.
+        model: the champion's network with another head, on the CPU.
+        champion: whose replay features the answers are made of.
+        validation: on which the decision rules are fitted.
+        test: which decides nothing.
+        origin: where the model comes from.
+        bootstrap: as `write_package` takes it.
+
+    Raises:
+        InvalidConfiguration: as `check_target` raises it.
+        InvalidPackage: if the champion lacks what is to be taken over.
+        PackageNotWritten: as `write_package` raises it.
+    """
+    check_target(folder, origin.version)
+    novelty = _novelty_of(champion)
+    rules = fit_decision_rules(
+        validation,
+        test,
+        np.array(champion.manifest.decision.logit_shift, np.float32),
+        champion.manifest.decision.novelty_threshold,
+    )
+    judgement = judge(validation, test, rules, novelty, None, bootstrap)
+    with draft_of(folder) as draft:
+        _write_network(draft, model)
+        for name in (NOVELTY_FILE, REPLAY_FILE):
+            shutil.copyfile(champion.file(name), draft / name)
+        seal(draft, origin, rules, judgement)
+    return ModelPackage.load(folder)
+
+
+def _write_network(draft: Path, model: LesionClassifier) -> None:
+    """What runs the network, and what tells that it runs as it should."""
+    state = {k: v.contiguous() for k, v in model.state_dict().items()}
+    save_file(state, draft / WEIGHTS_FILE, metadata={"format": "pt"})
+    export_openvino(model, draft / GRAPH_FILE)
+    lesions = np.stack([synthetic_lesion(code, 0, IMAGE_SIZE, IMAGE_SIZE) for code in CLASSES])
+    said = describe_pixels(model, torch.from_numpy(lesions).permute(0, 3, 1, 2))
+    Reference(lesions, said.logits.numpy()).save(draft / REFERENCE_FILE)
+
+
+def _novelty_of(champion: ModelPackage) -> NoveltyResult:
+    try:
+        return NoveltyResult.model_validate(champion.manifest.metrics.get("novelty"))
+    except ValidationError as error:
+        raise InvalidPackage(
+            f"The manifest of {champion.folder} does not say how novelty was judged, so its head "
+            "cannot be retrained. Retrain the whole network, or package the model again."
+        ) from error
 
 
 def _add_int8_graph(draft: Path, train: Predictions, validation: Predictions) -> Int8Verdict:
@@ -171,9 +178,12 @@ def _add_int8_graph(draft: Path, train: Predictions, validation: Predictions) ->
     return verdict
 
 
-def _record(split: Split, predictions: Mapping[str, Predictions]) -> SplitRecord:
+def _record(
+    split: Split, predictions: Mapping[str, Predictions], uploads: Mapping[str, int]
+) -> SplitRecord:
     counts: dict[str, Any] = {
         name: dict(zip(CLASSES, np.bincount(part.labels, minlength=7).tolist(), strict=True))
         for name, part in predictions.items()
     }
-    return SplitRecord(name=split.version or f"seed {split.seed}", hash=split.hash, **counts)
+    name = split.version or f"seed {split.seed}"
+    return SplitRecord(name=name, hash=split.hash, uploads=dict(uploads), **counts)

@@ -8,27 +8,23 @@ from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 
-import numpy as np
-import torch
-
 from data.ham10000 import LesionImage, load_ham10000
-from data.splits import SPLITS, Split, frozen_split
+from data.splits import Split, frozen_split
 from models.architecture import LesionClassifier, load_classifier
 from models.classes import CLASSES
 from models.errors import DermServeError
 from models.package import ModelPackage
 from models.preprocessing import decode_image
-from training.allocator import keep_freed_memory
-from training.optimisation import logit_adjustment
-from training.packaging import check_target, write_package
-from training.predictions import Predictions, predict
-from training.progress import EpochRecord, ImagesDecoded, Progress
+from training.draft import check_target
+from training.packaging import write_package
+from training.progress import EpochRecord, Progress
 from training.run_folder import TrainedRun
 from training.settings import TrainingSettings
 from training.soup import average_networks
+from training.split_predictions import logit_shift, predict_splits
 from training.tracking import Tracking
 from training.trainer import fit
-from training.worker import require_every_class, unreadable_warning
+from training.worker import require_every_class
 
 
 def run_training(
@@ -154,7 +150,7 @@ def judge_and_package(
         version=version,
         settings=settings,
         dataset_hash=dataset_hash,
-        history=[_flat(record) for record in trained.history],
+        history=trained.curves(),
         progress=progress or Progress(),
         int8=int8,
         bootstrap=bootstrap,
@@ -215,50 +211,21 @@ def _package(
     int8: bool,
     bootstrap: int,
 ) -> ModelPackage:
-    keep_freed_memory()
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model = model.to(device).to(memory_format=torch.channels_last)
-    predictions: dict[str, Predictions] = {
-        name: _predict(model, name, getattr(split, name), progress) for name in SPLITS
-    }
-    class_counts = torch.bincount(torch.from_numpy(predictions["train"].labels), minlength=7)
+    predictions = predict_splits(model, split, progress)
     return write_package(
         output,
         model.cpu(),
         version=version,
         predictions=predictions,
-        logit_shift=logit_adjustment(class_counts, settings.logit_adjustment).numpy(),
+        logit_shift=logit_shift(predictions["train"], settings.logit_adjustment),
         split=split,
         dataset_hash=dataset_hash,
-        recipe=settings.model_dump(mode="json", exclude={"notes"}),
+        recipe=settings.model_dump(mode="json", exclude={"notes", "retrain"}),
         history=history,
         notes=settings.notes,
         int8=int8,
         bootstrap=bootstrap,
     )
-
-
-def _predict(
-    model: LesionClassifier, name: str, images: tuple[LesionImage, ...], progress: Progress
-) -> Predictions:
-    done, count = 0, len(images)
-
-    def on_image() -> None:
-        nonlocal done
-        done += 1
-        progress.on_images(ImagesDecoded(f"judged {name}", done, count))
-
-    predictions = predict(model, images, on_image)
-    # Training has told of the other splits.
-    if predictions.unreadable and name == "test":
-        progress.on_warning(unreadable_warning(name, predictions.unreadable))
-    require_every_class(name, np.bincount(predictions.labels, minlength=len(CLASSES)).tolist())
-    return predictions
-
-
-def _flat(record: EpochRecord) -> dict[str, object]:
-    """An epoch as `write_package` takes it."""
-    return {**record.metrics, "epoch": record.epoch, "loss": record.loss}
 
 
 def _require_readable(name: str, images: tuple[LesionImage, ...]) -> None:

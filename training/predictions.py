@@ -20,23 +20,29 @@ _DECODED = 512
 
 
 @dataclass(frozen=True)
-class Predictions:
-    """One forward per readable image, at 224 pixels and in float32."""
+class Answers:
+    """A network's logits of labelled images: what it is judged by."""
 
     images: tuple[LesionImage, ...]
     labels: npt.NDArray[np.int64]
     """Columns of `CLASSES`, shape (images,)."""
     logits: npt.NDArray[np.float32]
     """Shape (images, 7)."""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class Predictions(Answers):
+    """One forward per readable image, at 224 pixels and in float32."""
+
     features: npt.NDArray[np.float32]
     """Pooled, shape (images, 1280)."""
     statistics: npt.NDArray[np.float32]
     """What novelty is told from, shape (images, 192)."""
     unreadable: tuple[str, ...] = ()
     """Ids of images that could not be decoded and are left out."""
-
-    def __len__(self) -> int:
-        return len(self.labels)
 
     @property
     def replay(self) -> ReplayFeatures:

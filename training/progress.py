@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from training.loop import Step
-
 
 @dataclass(frozen=True)
 class ImagesDecoded:
@@ -19,6 +17,22 @@ class ImagesDecoded:
     split: str
     done: int
     count: int
+
+
+@dataclass(frozen=True)
+class Step:
+    """One optimiser step, as reported while training runs."""
+
+    step: int
+    steps: int
+    epoch: int
+    """Epochs finished before this step."""
+    loss: float
+    """Mean over the batch, of all workers."""
+    seconds: float = 0.0
+    images_per_s: float = 0.0
+    """Of all workers together."""
+    ends_epoch: bool = False
 
 
 @dataclass(frozen=True)

@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import ray.train
 import ray.train.torch
-import torch
 from torch import nn
 
 from models.architecture import LesionClassifier
 from models.errors import DermServeError, InvalidDataset
-from training.allocator import keep_freed_memory
 from training.checkpoint import Checkpoint, CheckpointFolder
-from training.group import Group
 from training.loop import TrainingDiverged
 from training.progress import ProgressFile
+from training.ray_process import heart, join_group
 from training.run_folder import RunFolder
-from training.worker import Surroundings, TrainingStopped, work
-
-HEARTBEAT_S = 2.0
+from training.stored_run import TrainingStopped
+from training.worker import Surroundings, work
 
 
 def train_worker(config: dict[str, Any]) -> DermServeError | None:
@@ -40,16 +33,8 @@ def train_worker(config: dict[str, Any]) -> DermServeError | None:
     """
     folder = RunFolder(Path(config["folder"]))
     settings = folder.plan().settings
-    context = ray.train.get_context()
-    device = ray.train.torch.get_device()
-    group = Group(context.get_world_rank(), context.get_world_size(), device)
-    # Ray's CPUs are bookkeeping; this is what lets a server on the machine go first.
-    os.nice(settings.nice)
-    cores = len(os.sched_getaffinity(0))
-    torch.set_num_threads(
-        settings.threads_per_worker or max(1, cores // context.get_local_world_size())
-    )
-    keep_freed_memory()
+    group = join_group(settings.nice, settings.threads_per_worker)
+    device = group.device
 
     def keep(checkpoint: Checkpoint) -> None:
         metrics: dict[str, Any] = {"step": checkpoint.position.step}
@@ -72,7 +57,7 @@ def train_worker(config: dict[str, Any]) -> DermServeError | None:
         network: nn.Module = ray.train.torch.prepare_model(model, parallel_strategy_kwargs=options)
         return network
 
-    with _heart(folder, group):
+    with heart(folder, group):
         try:
             work(
                 folder,
@@ -97,22 +82,3 @@ def _restored(folder: RunFolder) -> Checkpoint | None:
             return Checkpoint.load(Path(path))
     latest = CheckpointFolder(folder.checkpoints).latest()
     return None if latest is None else Checkpoint.load(latest)
-
-
-@contextmanager
-def _heart(folder: RunFolder, group: Group) -> Iterator[None]:
-    """Let rank 0 show the driver that it lives, also while it decodes or validates."""
-    ended = threading.Event()
-
-    def beat() -> None:
-        folder.heartbeat.touch()
-        while not ended.wait(HEARTBEAT_S):
-            folder.heartbeat.touch()
-
-    thread = threading.Thread(target=beat, daemon=True)
-    if group.leads:
-        thread.start()
-    try:
-        yield
-    finally:
-        ended.set()

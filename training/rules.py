@@ -16,7 +16,7 @@ from training.calibration import (
     threshold_at_sensitivity,
 )
 from training.evaluate import sensitivity_specificity
-from training.predictions import Predictions
+from training.predictions import Answers
 
 MELANOMA_SENSITIVITY = 0.90
 MALIGNANT_SENSITIVITY = 0.95
@@ -27,8 +27,8 @@ _MELANOMA_COLUMNS = (CLASSES.index("mel"),)
 
 
 def fit_decision_rules(
-    validation: Predictions,
-    test: Predictions,
+    validation: Answers,
+    test: Answers,
     logit_shift: npt.NDArray[np.float32],
     novelty_threshold: float,
 ) -> DecisionRules:

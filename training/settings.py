@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from models.classes import CLASSES
+from models.errors import InvalidConfiguration
 
 _RULES = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -19,6 +23,93 @@ class Phase(BaseModel):
 
     epochs: int = Field(ge=1)
     image_size: int = Field(ge=32, le=512, description="side in pixels")
+
+
+Resources = dict[str, Annotated[float, Field(ge=0)]]
+
+
+def _class_code(value: str) -> str:
+    if value not in CLASSES:
+        raise ValueError(f"Input should be one of {', '.join(CLASSES)}")
+    return value
+
+
+ClassCode = Annotated[str, AfterValidator(_class_code)]
+
+
+class HeadSettings(BaseModel):
+    """How a head run fits the head."""
+
+    model_config = _RULES
+
+    iterations: int = Field(default=100, ge=1, description="of L-BFGS, at most")
+    anchor: float = Field(default=0.1, gt=0, description="pull towards the champion's head")
+    upload_weight: float = Field(default=3.0, gt=0, description="of an upload in the loss")
+
+
+class FullSettings(BaseModel):
+    """What a full run does otherwise than the recipe of the file."""
+
+    model_config = _RULES
+
+    phases: tuple[Phase, ...] = Field(default=(Phase(epochs=1, image_size=160),), min_length=1)
+    learning_rate: float = Field(default=1e-4, gt=0)
+    ema_decay: float = Field(default=0.98, ge=0, lt=1)
+    upload_copies: int = Field(default=3, ge=1, description="of an upload in an epoch")
+
+
+class RetrainSettings(BaseModel):
+    """When uploads become a retraining, and how it is done: `retrain:` of the file."""
+
+    model_config = _RULES
+
+    threshold: int = Field(default=10, ge=1, description="new labelled images that start a run")
+    per_class_minimum: dict[ClassCode, Annotated[int, Field(ge=1)]] = Field(
+        default={}, description="of these, by class"
+    )
+    quiet_s: float = Field(default=0.0, ge=0, description="without a change before a run starts")
+    mode: Literal["auto", "head", "full"] = Field(
+        default="auto", description="auto is full where there are base images, else head"
+    )
+    base_images: Path | None = Field(default=None, description="absolute; a folder as HAM10000's")
+    workers: int = Field(default=1, ge=1, description="Ray Train workers")
+    resources_per_worker: Resources = Field(
+        default={"CPU": 0.25}, description="what Ray sets aside, by its names"
+    )
+    max_attempts: int = Field(default=3, ge=1, description="at a run whose process was lost")
+    poll_s: float = Field(default=0.5, gt=0, description="between two looks at the catalogue")
+    lease_s: float = Field(default=10.0, gt=0, description="of silence after which a run is lost")
+    head: HeadSettings = HeadSettings()
+    full: FullSettings = FullSettings()
+
+    @model_validator(mode="after")
+    def _check(self) -> RetrainSettings:
+        if self.base_images is not None and not self.base_images.is_absolute():
+            raise ValueError("base_images has to be absolute; workers run in other folders")
+        if self.mode == "full" and self.base_images is None:
+            raise ValueError("mode: full needs base_images")
+        if self.lease_s < 4 * self.poll_s:
+            raise ValueError("lease_s has to be at least four times poll_s, or a run loses itself")
+        return self
+
+    def mode_of(self, wish: Literal["head", "full"] | None = None) -> Literal["head", "full"]:
+        """The mode of a run.
+
+        Args:
+            wish: of whoever asked for the run; None leaves it to `mode`.
+
+        Raises:
+            InvalidConfiguration: if the whole network is to be trained without base images.
+        """
+        mode = wish or self.mode
+        if mode == "auto":
+            return "head" if self.base_images is None else "full"
+        if mode == "full" and self.base_images is None:
+            raise InvalidConfiguration(
+                "The whole network cannot be retrained without the images that it learned from. "
+                "Name their folder as retrain.base_images, or retrain the head."
+            )
+        return mode
 
 
 class TrainingSettings(BaseModel):
@@ -41,7 +132,7 @@ class TrainingSettings(BaseModel):
     workers: int | tuple[int, int] = Field(
         default=1, description="0 trains in this process, without Ray; a pair is [least, most]"
     )
-    resources_per_worker: dict[str, Annotated[float, Field(ge=0)]] = Field(
+    resources_per_worker: Resources = Field(
         default={"CPU": 1.0}, description="what Ray sets aside, by its names"
     )
     use_gpu: bool | None = Field(
@@ -54,6 +145,8 @@ class TrainingSettings(BaseModel):
     checkpoint_steps: int = Field(default=200, ge=1, description="besides one after each epoch")
     max_failures: int = Field(default=3, ge=0, description="dead workers that a run survives")
     start_timeout_s: float = Field(default=120, gt=0, description="longest wait for workers")
+
+    retrain: RetrainSettings = RetrainSettings()
 
     @field_validator("workers", mode="before")
     @classmethod
@@ -69,11 +162,9 @@ class TrainingSettings(BaseModel):
 
     @model_validator(mode="after")
     def _check_shares(self) -> TrainingSettings:
-        if self.most_workers * MIN_SHARE > self.batch_size:
-            raise ValueError(
-                f"{self.most_workers} workers need a batch_size of at least "
-                f"{self.most_workers * MIN_SHARE}"
-            )
+        most = max(self.most_workers, self.retrain.workers)
+        if most * MIN_SHARE > self.batch_size:
+            raise ValueError(f"{most} workers need a batch_size of at least {most * MIN_SHARE}")
         return self
 
     @property
@@ -95,6 +186,18 @@ class TrainingSettings(BaseModel):
         """What decides the weights, as JSON; the number of workers hardly does."""
         return self.model_dump(mode="json", exclude=set(_EXECUTION))
 
+    def retraining(self) -> TrainingSettings:
+        """The settings of a full run: the recipe as far as `retrain` does not change it."""
+        full, retrain = self.retrain.full, self.retrain
+        return TrainingSettings.model_validate(
+            {
+                **self.model_dump(exclude={"retrain", "notes"}),
+                **full.model_dump(exclude={"upload_copies"}),
+                "workers": retrain.workers,
+                "resources_per_worker": retrain.resources_per_worker,
+            }
+        )
+
 
 _EXECUTION = (
     "notes",
@@ -106,4 +209,5 @@ _EXECUTION = (
     "checkpoint_steps",
     "max_failures",
     "start_timeout_s",
+    "retrain",
 )

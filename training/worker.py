@@ -13,23 +13,18 @@ from data.ham10000 import LesionImage
 from models.architecture import LesionClassifier
 from models.calibration import temperature_scale
 from models.classes import CLASSES
-from models.errors import DermServeError, InvalidDataset
+from models.errors import InvalidDataset
 from training.checkpoint import Checkpoint, InvalidCheckpoint, Position
-from training.dataset import ImageTensors, load_images
+from training.dataset import ImageTensors, load_images, unreadable_warning
 from training.evaluate import quick_metrics
 from training.group import Group
 from training.loop import TrainingLoop, finite, forward_logits
 from training.optimisation import logit_adjustment
 from training.progress import EpochRecord, Event, ImagesDecoded, Warned
 from training.run_folder import RunFolder, TrainedRun
+from training.stored_run import TrainingStopped
 
 _DECODING_REPORT_S = 0.2
-
-
-class TrainingStopped(DermServeError):
-    """The run was stopped on request; it can be resumed."""
-
-    code = "training_stopped"
 
 
 @dataclass(frozen=True)
@@ -126,14 +121,6 @@ def require_every_class(split: str, counts: Sequence[int]) -> None:
         )
 
 
-def unreadable_warning(split: str, image_ids: Sequence[str]) -> str:
-    """What is said of images that are left out."""
-    return (
-        f"{len(image_ids)} images of the {split} split cannot be read and are left out: "
-        f"{', '.join(image_ids[:10])}."
-    )
-
-
 @dataclass(frozen=True)
 class _Part:
     """A split: this process's images, and what every process knows of the others'."""
@@ -184,7 +171,6 @@ def _told(name: str, count: int, around: Surroundings) -> Callable[[], None]:
 
     def on_image() -> None:
         nonlocal done, last
-        # Threads share the count; at worst one report shows an image too few.
         done += 1
         if time.monotonic() - last > _DECODING_REPORT_S:
             last = time.monotonic()

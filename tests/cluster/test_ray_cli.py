@@ -97,4 +97,5 @@ def test_ray_start_and_serve_deploy(
         "preprocessor": "HEALTHY",
         "classifier": "HEALTHY",
         "explainer": "HEALTHY",
+        "archive": "HEALTHY",
     }

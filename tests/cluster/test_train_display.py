@@ -8,8 +8,7 @@ import pytest
 from rich.console import Console
 
 from cluster.train_display import TrainDisplay
-from training.loop import Step
-from training.progress import EpochRecord, ImagesDecoded
+from training.progress import EpochRecord, ImagesDecoded, Step
 
 METRICS = {"balanced_accuracy": 0.5, "macro_auc": 0.75}
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import errno
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from models.errors import InvalidConfiguration
 from models.package import MANIFEST_FILE
-from training.draft import PackageNotWritten, check_replaceable, draft_of
+from tests.conftest import PROJECT
+from training.draft import PackageNotWritten, check_replaceable, clear_drafts, draft_of
 
 
 @pytest.fixture
@@ -108,3 +111,22 @@ def test_a_link_goes_on_pointing_to_the_package(package: Path) -> None:
         (draft / MANIFEST_FILE).write_text("new")
     assert link.is_symlink()
     assert (package / MANIFEST_FILE).read_text() == "new"
+
+
+def test_what_a_killed_process_left_is_cleared_and_nothing_else(package: Path) -> None:
+    program = (
+        "import os, pathlib, sys; from training.draft import draft_of\n"
+        "with draft_of(pathlib.Path(sys.argv[1])) as draft:\n"
+        "    (draft / 'weights').write_text('half')\n"
+        "    os._exit(9)"
+    )
+    killed = subprocess.run([sys.executable, "-c", program, package], cwd=PROJECT)
+    assert killed.returncode == 9
+    neighbours = [package.parent / ".model-2-abcdefgh", package.parent / ".models"]
+    for folder in neighbours:
+        folder.mkdir()
+    assert len(list(package.parent.iterdir())) == 4
+    clear_drafts(package)
+    assert sorted(package.parent.iterdir()) == sorted([package, *neighbours])
+    assert (package / MANIFEST_FILE).read_text() == "old"
+    clear_drafts(package.parent / "absent")

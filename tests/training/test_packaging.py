@@ -32,8 +32,8 @@ from models.package import (
 )
 from tests.models.packages import PACKAGE_FILES
 from training import packaging, quantization
-from training.draft import PackageNotWritten
-from training.packaging import check_target, write_package
+from training.draft import PackageNotWritten, check_target
+from training.packaging import write_package
 from training.predictions import Predictions, predict
 
 

@@ -18,12 +18,12 @@ from models.configuration import read_config
 from models.errors import DermServeError, InvalidConfiguration, InvalidDataset, InvalidPackage
 from models.package import BUNDLED_CHAMPION, WEIGHTS_FILE, ModelPackage
 from models.tracking_uri import open_client
-from training.loop import Step, TrainingDiverged
+from training.loop import TrainingDiverged
 from training.pipeline import run_name, run_training
-from training.progress import EpochRecord, ImagesDecoded, Progress
+from training.progress import EpochRecord, ImagesDecoded, Progress, Step
 from training.settings import Phase, TrainingSettings
+from training.stored_run import TrainingStopped
 from training.tracking import EXPERIMENT
-from training.worker import TrainingStopped
 
 SETTINGS = TrainingSettings(batch_size=8, workers=0, phases=(Phase(epochs=1, image_size=64),))
 QUICK: dict[str, Any] = {"settings": SETTINGS, "int8": False, "bootstrap": 20}

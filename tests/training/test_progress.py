@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from training.loop import Step
-from training.progress import EpochRecord, Event, ImagesDecoded, Progress, ProgressFile, Warned
+from training.progress import (
+    EpochRecord,
+    Event,
+    ImagesDecoded,
+    Progress,
+    ProgressFile,
+    Step,
+    Warned,
+)
 
 EVENTS: list[Event] = [
     ImagesDecoded("train", 3, 10),

@@ -13,8 +13,9 @@ from data.ham10000 import LesionImage
 from models.architecture import LesionClassifier, load_classifier
 from models.errors import InvalidConfiguration
 from training.progress import EpochRecord
-from training.run_folder import RunFolder, RunNotStored, TrainedRun
+from training.run_folder import RunFolder, TrainedRun
 from training.settings import Phase, TrainingSettings
+from training.stored_run import RunNotStored
 
 SETTINGS = TrainingSettings(phases=(Phase(epochs=1, image_size=32),))
 

@@ -18,12 +18,13 @@ from safetensors.torch import load_file
 from data.ham10000 import load_ham10000
 from data.splits import Split, split_by_lesion
 from models.errors import InvalidConfiguration, InvalidDataset
-from training.loop import Step, TrainingDiverged
-from training.progress import EpochRecord, Progress
+from training.loop import TrainingDiverged
+from training.progress import EpochRecord, Progress, Step
+from training.ray_run import WorkersUnavailable
 from training.run_folder import TrainedRun
 from training.settings import Phase, TrainingSettings
-from training.trainer import WorkersUnavailable, fit
-from training.worker import TrainingStopped
+from training.stored_run import TrainingStopped
+from training.trainer import fit
 
 # Ray sets up its data library for each run, which warns of itself.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import ray
@@ -9,6 +10,14 @@ from ray.exceptions import GetTimeoutError, RayError
 
 from models.errors import DermServeError
 from training.retraining.learner import Assignment, learn
+
+NICE = 10
+"""As the workers: predictions go first."""
+
+
+def _learn(assignment: Assignment) -> DermServeError | None:
+    os.nice(NICE)
+    return learn(assignment)
 
 
 class LearnerLost(Exception):
@@ -26,7 +35,7 @@ class LearnerProcess:
         # No CPU is set aside for it: what computes for long are the workers of Ray Train. Ray must
         # not start it again by itself, because the lease has to be taken anew. It ends after one
         # call, or an idle process would keep torch's gigabyte.
-        task: Any = ray.remote(num_cpus=0, max_retries=0, max_calls=1)(learn)
+        task: Any = ray.remote(num_cpus=0, max_retries=0, max_calls=1)(_learn)
         self._answer = task.remote(assignment)
 
     def wait(self, timeout_s: float) -> bool:

@@ -219,6 +219,8 @@ def test_a_task_that_is_killed_is_done_by_the_next_one(
     phase: str,
 ) -> None:
     arguments = _arguments(tmp_path)
+    if phase == "packaging":
+        _work_done(tmp_path, tiny_package, images)
     with pytest.raises(ray.exceptions.WorkerCrashedError):
         ray.get(_task_that_dies.remote(tiny_package.folder, images, arguments, phase))
     challenger, _ = ray.get(_task.remote(tiny_package.folder, images, arguments))
@@ -231,12 +233,14 @@ def test_a_worker_that_is_killed_is_replaced(
     ray_here: None, tiny_package: ModelPackage, images: tuple[LesionImage, ...], tmp_path: Path
 ) -> None:
     killed: list[int] = []
+    heartbeat = HeadFolder.named(tmp_path, "run").heartbeat
 
-    def kill(progress: RunProgress) -> None:
-        if progress.phase == "training" and not killed:
+    def kill() -> bool:
+        if heartbeat.exists() and not killed:
             killed.extend(_kill_a_worker())
+        return False
 
-    challenger = run_head(tiny_package, images, progress=kill, **_arguments(tmp_path))
+    challenger = run_head(tiny_package, images, should_stop=kill, **_arguments(tmp_path))
     assert killed
     assert challenger.package.manifest.version == "challenger"
 
@@ -270,7 +274,7 @@ def test_a_package_that_is_damaged_or_half_written_is_written_anew(
     first = run_head(tiny_package, images, **arguments)
     weights = first.package.folder / WEIGHTS_FILE
     weights.write_bytes(weights.read_bytes()[:-1])
-    draft = tmp_path / "run" / ".package-killed"
+    draft = tmp_path / "run" / ".package-a_killed"
     shutil.copytree(first.package.folder, draft / "new")
     again = run_head(tiny_package, images, **arguments)
     assert again.package.manifest.files[WEIGHTS_FILE] == first.package.manifest.files[WEIGHTS_FILE]
