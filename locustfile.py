@@ -3,7 +3,7 @@
     locust --host http://127.0.0.1:8000              # web page on http://localhost:8089
     locust --host http://127.0.0.1:8000 --headless --users 50 --spawn-rate 10 --run-time 1m
 
-Sends the .jpg files of the folder in DERMSERVE_IMAGES, or synthetic lesions without it.
+Sends the .jpg files of the folder in DERMSERVE_LOAD_IMAGES, or synthetic lesions without it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from locust import FastHttpUser, between, constant_pacing, task
 
 from benchmarks.images import image_files
 
-_folder = os.environ.get("DERMSERVE_IMAGES")
+_folder = os.environ.get("DERMSERVE_LOAD_IMAGES")
 with tempfile.TemporaryDirectory() as scratch:
     IMAGES = [
         path.read_bytes() for path in image_files(Path(_folder) if _folder else None, Path(scratch))

@@ -1,8 +1,8 @@
-"""Clean images: an upload without anything but its picture, as it is stored.
+"""Clean images: an upload without its metadata, as it is stored.
 
 Cameras and clinics write names, places, dates and device numbers into image files. A JPEG
-keeps its compressed pixels to the byte and loses everything else; an image of any other
-format becomes a PNG of its first frame. `decode_image` sees the same in both.
+keeps its compressed pixels and their tables to the byte and loses everything else; an image of
+any other format becomes a PNG of its first frame. `decode_image` sees the same in both.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _PNG_LEVEL = 1
 
 @dataclass(frozen=True)
 class CleanImage:
-    """An image as it is stored: it can be decoded, and says nothing but what it shows."""
+    """An image as it is stored: it can be decoded, and has no metadata."""
 
     data: bytes = field(repr=False)
     media_type: str
@@ -42,11 +42,11 @@ class CleanImage:
 
 
 def clean_image(data: bytes, limits: ImageLimits = DEFAULT_LIMITS) -> CleanImage:
-    """Remove all metadata, and every byte that is not needed to show the picture.
+    """Remove all metadata, and whatever else a decoder does not need to show the picture.
 
     Of a JPEG only the orientation is kept, as EXIF with that one tag. In any other image the
-    orientation is applied, transparency is kept, palettes become colours, and deep samples
-    are cut to the 8 bits that the model sees. Two files that differ in their metadata alone
+    orientation is applied, transparency is kept but nothing beneath it, palettes become colours,
+    and deep samples are cut to the 8 bits that the model sees. Two files that differ in their metadata alone
     become the same bytes, and what is clean stays as it is.
 
     Args:
@@ -79,6 +79,9 @@ def _png(data: bytes, limits: ImageLimits) -> tuple[bytes, tuple[int, int]]:
     # A copy, because Pillow writes what it finds in `info`: colour profiles, text, comments.
     image = decode_upright(data, limits).copy()
     image.info.clear()
+    if image.mode in ("LA", "RGBA"):
+        # What is wholly transparent shows nothing, and can still hold what was to be hidden.
+        image.paste(0, mask=image.getchannel("A").point([255] + [0] * 255))
     buffer = io.BytesIO()
     image.save(buffer, "PNG", compress_level=_PNG_LEVEL)
     return buffer.getvalue(), image.size

@@ -2,6 +2,8 @@
 
 Segments and markers: ITU-T T.81, annex B. What is kept is what libjpeg reads to decode; JFIF
 and Adobe segments say how colours are stored, and are written anew without the rest of them.
+Tables are copied unread: whoever means to can hide bytes in one that no scan uses, as in the
+pixels themselves.
 """
 
 from __future__ import annotations
@@ -38,7 +40,7 @@ _MARKER_IN_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 
 @dataclass(frozen=True)
 class CleanJpeg:
-    """A JPEG that holds nothing but its picture."""
+    """A JPEG of the segments that decoding reads, and its orientation."""
 
     data: bytes
     size: tuple[int, int]
@@ -59,7 +61,7 @@ class _Segment:
 
 
 def clean_jpeg(data: bytes) -> CleanJpeg:
-    """Keep a JPEG's picture to the byte, its orientation, and nothing else.
+    """Keep a JPEG's frames, scans and tables to the byte, its orientation, and no other segment.
 
     Whether the picture can be decoded is not found out here.
 

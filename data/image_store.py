@@ -49,8 +49,9 @@ def image_key(content_hash: str, suffix: str) -> str:
 
 
 def images_url() -> str:
-    """The store that the environment names, else a folder in `var/`."""
-    return os.environ.get(IMAGES_VARIABLE) or str(var_folder() / "images")
+    """The store that the environment names, else a folder in `var/`; a folder is absolute."""
+    url = os.environ.get(IMAGES_VARIABLE) or str(var_folder() / "images")
+    return url if "://" in url or "::" in url else str(Path(url).absolute())
 
 
 class ImageStore:
@@ -100,7 +101,7 @@ class ImageStore:
         key = image_key(content_hash, suffix)
         if hashlib.sha256(data).hexdigest() != content_hash:
             raise InvalidField(f"The content of {key} has another SHA-256. Compute it again.")
-        with self._errors(key):
+        with self._errors():
             if self._is_local:
                 _write_durably(self._local(key), data)
             else:
@@ -115,7 +116,7 @@ class ImageStore:
             CatalogueUnavailable: if the store cannot be read.
         """
         _checked(key)
-        with self._errors(key):
+        with self._errors():
             # Object stores remember listings, of which other processes do not know.
             self._files.invalidate_cache()
             return bool(self._files.exists(self._path(key)))
@@ -130,8 +131,11 @@ class ImageStore:
             CatalogueUnavailable: if the store cannot be read.
         """
         _checked(key)
-        with self._errors(key):
-            data: Any = self._files.cat_file(self._path(key))
+        with self._errors():
+            try:
+                data: Any = self._files.cat_file(self._path(key))
+            except FileNotFoundError as error:
+                raise NotFound(f"There is no image {key} in the image store.") from error
         if hashlib.sha256(data).hexdigest() != _content_hash(key):
             raise ImageDamaged(
                 f"The stored image {key} is damaged. Restore it from a backup, or delete the "
@@ -147,7 +151,7 @@ class ImageStore:
             CatalogueUnavailable: if the store cannot be written.
         """
         _checked(key)
-        with self._errors(key), suppress(FileNotFoundError):
+        with self._errors(), suppress(FileNotFoundError):
             self._files.rm_file(self._path(key))
 
     def fetch(self, key: str, folder: Path) -> Path:
@@ -169,7 +173,7 @@ class ImageStore:
             if hashlib.sha256(target.read_bytes()).hexdigest() == _content_hash(key):
                 return target
         data = self.get(key)
-        with self._errors(key):
+        with self._errors():
             _write_durably(target, data)
         return target
 
@@ -180,12 +184,12 @@ class ImageStore:
         return Path(self._path(key))
 
     @contextmanager
-    def _errors(self, key: str) -> Iterator[None]:
+    def _errors(self) -> Iterator[None]:
         """Turn what a file system raises into one sentence of ours."""
         try:
             yield
-        except FileNotFoundError as error:
-            raise NotFound(f"There is no image {key} in the image store.") from error
+        except NotFound:
+            raise
         # Drivers of object stores raise errors of their own libraries, of no common kind.
         except Exception as error:
             if isinstance(error, OSError) and error.errno in _NO_ROOM:

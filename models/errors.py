@@ -150,6 +150,12 @@ class ModelPinned(DermServeError):
     status, code = 409, "model_pinned"
 
 
+class PackageDamaged(DermServeError):
+    """The package of a version in the registry is missing, altered or incompatible."""
+
+    status, code = 409, "package_damaged"
+
+
 class GateRefused(DermServeError):
     """The promotion gate has refused the version."""
 

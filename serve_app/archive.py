@@ -6,8 +6,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from ray.serve.handle import DeploymentHandle
@@ -59,16 +58,24 @@ class Archive:
         self._catalogue = ThreadPoolExecutor(_CATALOGUE_THREADS, "catalogue")
 
     async def add(self, images: list[NewImage], actor: str) -> list[Verdict | DermServeError]:
-        """Take images in.
+        """Take images in; of those that get no verdict, no image stays behind.
 
         Returns:
             For each, in order, its verdict, or the error of the server that prevented one.
         """
-        taken = await asyncio.gather(
-            *(self._run(self._pixels, self._archivist.take, image) for image in images)
-        )
-        waiting = [one for one in taken if isinstance(one, Taken)]
-        verdicts = iter(await self._enter(waiting, actor))
+        takes = [self._pixels.submit(self._archivist.take, image) for image in images]
+        whole = False
+        try:
+            taken = await asyncio.gather(*map(_answer, takes))
+            waiting = [one for one in taken if isinstance(one, Taken)]
+            entered = await self._enter(waiting, actor)
+            whole = not any(isinstance(one, DermServeError) for one in entered)
+        finally:
+            if not whole:  # the catalogue has failed, or the caller has left
+                for take in takes:
+                    if not take.cancel():
+                        take.add_done_callback(self._discard)
+        verdicts = iter(entered)
         return [next(verdicts) if isinstance(one, Taken) else one for one in taken]
 
     async def page(self, filters: dict[str, Any]) -> dict[str, Any] | DermServeError:
@@ -120,13 +127,23 @@ class Archive:
             return [None] * len(images)
         return answers
 
+    def _discard(self, take: Future[Taken | Verdict]) -> None:
+        """Remove an image that was stored, unless its upload was entered all the same."""
+        if take.exception() is None and isinstance(taken := take.result(), Taken):
+            self._catalogue.submit(self._archivist.discard, taken.new.image_key)
+
     async def _run(
         self, pool: ThreadPoolExecutor, work: Callable[..., Answer], *args: Any
     ) -> Answer | DermServeError:
-        try:
-            return await asyncio.get_running_loop().run_in_executor(pool, partial(work, *args))
-        except DermServeError as error:
-            return error
-        except Exception:
-            logger.exception("The archive made a mistake")
-            return DermServeError(MISTAKE)
+        return await _answer(pool.submit(work, *args))
+
+
+async def _answer(work: Future[Answer]) -> Answer | DermServeError:
+    """What a thread returns; errors become values."""
+    try:
+        return await asyncio.wrap_future(work)
+    except DermServeError as error:
+        return error
+    except Exception:
+        logger.exception("The archive made a mistake")
+        return DermServeError(MISTAKE)

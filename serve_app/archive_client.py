@@ -63,20 +63,25 @@ class ArchiveClient:
         timeout_s = self._settings.deadline_s
         return await call(self._archive, method, *args, timeout_s=timeout_s)
 
-    async def add(self, upload: UploadForm, actor: str) -> list[Verdict]:
+    async def add(self, upload: UploadForm, actor: str, deadline: float) -> list[Verdict]:
         """Have the files of an upload taken in, chunk by chunk.
+
+        Args:
+            upload: what came.
+            actor: who uploads, for the audit log.
+            deadline: of the event loop's clock, in seconds.
 
         Returns:
             The verdict of each file, in order.
 
         Raises:
-            DeadlineExceeded: if it takes longer than `deadline_s`.
+            DeadlineExceeded: if it is not done by then.
             DermServeError: if the server cannot store a file. What was stored before stays
-                stored, and the message says how much that is.
+                stored, and the message says how much that is at least: a chunk without an
+                answer may be stored too.
         """
         verdicts: dict[int, Verdict] = {}
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._settings.deadline_s
         try:
             async for chunk in self._chunks(upload, verdicts):
                 answers = await call(
@@ -92,8 +97,8 @@ class ArchiveClient:
         except DermServeError as error:
             stored = sum(verdict.id is not None for verdict in verdicts.values())
             raise type(error)(
-                f"{error.message} {stored} of {len(upload.files)} files were stored before that. "
-                "Send the whole request again: those will be answered as duplicates."
+                f"{error.message} At least {stored} of {len(upload.files)} files were stored "
+                "before that. Send the whole request again: those will be answered as duplicates."
             ) from error
         return [verdicts[index] for index in range(len(upload.files))]
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
+from collections import deque
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -21,6 +23,7 @@ from serve_app.upload import DEFAULT_SOURCE, NewImage, StoredImage, Verdict
 logger = logging.getLogger("ray.serve")
 
 _ZIP = b"PK\x03\x04"
+_MAX_LEFT_OVER = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +54,14 @@ class Archivist:
         self._known = known
         self._limits = limits
         self._near = NearIndex()
+        self._left_over: deque[str] = deque(maxlen=_MAX_LEFT_OVER)
 
     def take(self, image: NewImage) -> Taken | Verdict:
         """Examine an image and store it, unless HAM10000 has it or it is none.
 
         It is stored before it is catalogued, so that a crash in between leaves a file that
-        nobody looks for, and never an upload without its image.
+        nobody looks for, and never an upload without its image. Whoever does not catalogue it
+        has to `discard` it.
 
         Raises:
             StorageFull, CatalogueUnavailable: if the image store has no room or does not work.
@@ -114,10 +119,12 @@ class Archivist:
             forget=self._near.forget,
             keep=keep,
         )
+        if self._left_over:
+            self.discard()
         if added.duplicate_of is None:
             return Verdict("accepted" if taken.new.label else "needs_label", id=added.upload.id)
         if not added.exact:
-            self._discard(key)
+            self.discard(key)
         same = "has the same content" if added.exact else "shows the same picture"
         return Verdict(
             "duplicate",
@@ -172,6 +179,9 @@ class Archivist:
             InvalidField: likewise, and for a lesion that models are judged by.
         """
         lesion_id = values.get("lesion_id")
+        if lesion_id is not None:
+            lesion_id = lesion_id.strip()
+            values = {**values, "lesion_id": lesion_id}
         part = None if lesion_id is None else self._known.part_of_lesion(lesion_id)
         if part in ("validation", "test"):
             raise InvalidField(
@@ -194,15 +204,27 @@ class Archivist:
         """
         deleted = self._uploads.delete(upload_id, actor)
         self._near.forget(upload_id)
-        self._discard(deleted.upload.image_key)
+        self.discard(deleted.upload.image_key)
         return {"id": upload_id, "models": [asdict(model) for model in deleted.models]}
 
-    def _discard(self, key: str) -> None:
-        """Remove an image that no upload needs; one that cannot be removed is only left over."""
-        try:
-            self._uploads.release(key, lambda: self._store.delete(key))
-        except DermServeError as error:
-            logger.warning("The image %s is left over: %s", key, error.message)
+    def discard(self, *keys: str) -> None:
+        """Remove images, except those that an upload needs.
+
+        One that cannot be removed is left over until the next call, which tries again.
+
+        Args:
+            keys: of the image store.
+        """
+        self._left_over.extend(keys)
+        with suppress(IndexError):  # nothing is left
+            while True:
+                key = self._left_over.popleft()
+                try:
+                    self._uploads.release(key, lambda key=key: self._store.delete(key))
+                except DermServeError as error:
+                    self._left_over.append(key)
+                    logger.warning("The image %s is left over: %s", key, error.message)
+                    return
 
 
 def upload_json(upload: Upload) -> dict[str, Any]:

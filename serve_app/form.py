@@ -16,6 +16,9 @@ from models.errors import BodyTooLarge, MalformedRequest, StorageFull, TooManyFi
 MAX_FIELDS = 16
 """Most fields without a file in a form that does not say otherwise."""
 
+MAX_TEXT_BYTES = 2 * 1024 * 1024
+"""Of all fields without a file together: they wait in memory."""
+
 
 class _Parser(MultiPartParser):
     """Starlette's, which takes a form that was cut off for a shorter one."""
@@ -27,6 +30,26 @@ class _Parser(MultiPartParser):
             request.headers, request.stream(), max_files=max_files, max_fields=max_fields
         )
         self._ended = False
+        self._text_bytes = 0
+
+    @property
+    def _charset(self) -> str:
+        """UTF-8, whatever the sender names (RFC 7578, 5.1.2): Python's codecs are not all safe."""
+        return "utf-8"
+
+    @_charset.setter
+    def _charset(self, _: str) -> None:
+        pass
+
+    def on_part_data(self, data: bytes, start: int, end: int) -> None:
+        if self._current_part.file is None:
+            self._text_bytes += end - start
+            if self._text_bytes > MAX_TEXT_BYTES:
+                raise BodyTooLarge(
+                    f"The form has over {MAX_TEXT_BYTES / 2**20:.3g} MiB of text. Send what "
+                    "belongs in a file as one."
+                )
+        super().on_part_data(data, start, end)
 
     def on_end(self) -> None:
         self._ended = True
@@ -55,10 +78,10 @@ async def open_form(
         request: with a multipart body.
         max_files: most parts with a file name.
         max_bytes: of the whole body.
-        max_fields: most parts without one; each may have 1 MiB.
+        max_fields: most parts without one; each may have 1 MiB, and all `MAX_TEXT_BYTES`.
 
     Raises:
-        BodyTooLarge, TooManyFiles: if it has more bytes or files.
+        BodyTooLarge, TooManyFiles: if it has more bytes, text or files.
         MalformedRequest: if it cannot be read, is not whole, or has too many or too long fields.
         StorageFull: if the disk has no room for its files.
     """

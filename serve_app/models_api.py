@@ -40,7 +40,7 @@ def model_routes(trainer: TrainerClient) -> APIRouter:
         "/{version}",
         summary="The card of a version",
         response_model=schemas.ModelCard,
-        responses=errors(404, 503) | content("The card", "text/markdown"),
+        responses=errors(404, 409, 503) | content("The card", "text/markdown"),
     )
     async def model(version: Version, request: Request) -> Response:
         """What is known of a version; only its model card, if `text/markdown` is asked for."""
@@ -55,7 +55,7 @@ def model_routes(trainer: TrainerClient) -> APIRouter:
         "/{version}/report",
         summary="The evaluation report of a version",
         response_class=Response,
-        responses=errors(404, 503) | content("The page", "text/html"),
+        responses=errors(404, 409, 503) | content("The page", "text/html"),
     )
     async def report(version: Version) -> Response:
         """How the version did on the frozen test split, as a page with its figures."""

@@ -35,7 +35,7 @@ def retrain_routes(trainer: TrainerClient, stream_s: float) -> APIRouter:
         status_code=202,
         summary="Retrain now",
         response_model=schemas.Run,
-        responses=errors(400, 409, 422, 503),
+        responses=errors(400, 409, 413, 422, 503),
         openapi_extra=json_body(schemas.RetrainRequest, required=False),
     )
     async def start(request: Request) -> Response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 from collections import Counter
 from collections.abc import Sequence
@@ -52,14 +53,16 @@ def upload_routes(
         columns `file,label,lesion_id,label_source`. Images without a label wait in the review
         queue. Metadata are removed before an image is stored, and file names are not kept.
         """
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + settings.deadline_s  # reading the body is part of it
         with archive.place():
             async with open_upload(request, settings) as upload:
-                verdicts = await archive.add(upload, API_ACTOR)
+                verdicts = await archive.add(upload, API_ACTOR, deadline)
         return json_response(
             {
                 "results": _results(upload, verdicts),
                 "counts": _counts(verdicts),
-                "retraining": await _missing(trainer),
+                "retraining": await _missing(trainer, deadline - clock()),
                 "request_id": request_id_of(request),
             }
         )
@@ -68,7 +71,7 @@ def upload_routes(
         "/uploads",
         summary="List uploads",
         response_model=schemas.UploadPage,
-        responses=errors(422, 503),
+        responses=errors(422, 503, 504),
     )
     async def get_uploads(
         status: schemas.Status | None = None,
@@ -101,7 +104,7 @@ def upload_routes(
         "/uploads/{id}",
         summary="One upload",
         response_model=schemas.Upload,
-        responses=errors(404, 503),
+        responses=errors(404, 503, 504),
     )
     async def get_upload(upload_id: UploadId) -> Response:
         """What is known of one upload."""
@@ -111,7 +114,7 @@ def upload_routes(
         "/uploads/{id}",
         summary="Label an upload, or correct its label",
         response_model=schemas.Upload,
-        responses=errors(400, 404, 422, 503, 507),
+        responses=errors(400, 404, 413, 422, 503, 504, 507),
         openapi_extra=json_body(schemas.UploadChange),
     )
     async def patch_upload(upload_id: UploadId, request: Request) -> Response:
@@ -125,7 +128,7 @@ def upload_routes(
         "/uploads/{id}",
         summary="Remove an upload",
         response_model=schemas.Deleted,
-        responses=errors(404, 503, 507),
+        responses=errors(404, 503, 504, 507),
     )
     async def delete_upload(upload_id: UploadId) -> Response:
         """Remove an image and all that is known of it; models that learned from it stay."""
@@ -135,7 +138,7 @@ def upload_routes(
         "/uploads/{id}/image",
         summary="The image of an upload",
         response_class=Response,
-        responses=errors(404, 503) | content("The image", "image/jpeg", "image/png"),
+        responses=errors(404, 503, 504) | content("The image", "image/jpeg", "image/png"),
     )
     async def get_image(upload_id: UploadId) -> Response:
         """The image as it is stored: without metadata."""
@@ -168,10 +171,11 @@ def _counts(verdicts: Sequence[Verdict]) -> dict[str, int]:
     return {name: counted[name] for name in get_args(VerdictName)}
 
 
-async def _missing(trainer: TrainerClient) -> dict[str, Any] | None:
+async def _missing(trainer: TrainerClient, left_s: float) -> dict[str, Any] | None:
     """What is missing until a retraining; an upload does not fail because nobody can say."""
+    timeout_s = min(STATUS_TIMEOUT_S, max(0.0, left_s))
     try:
-        missing: dict[str, Any] = await trainer.ask("waiting", timeout_s=STATUS_TIMEOUT_S)
+        missing: dict[str, Any] = await trainer.ask("waiting", timeout_s=timeout_s)
     except TrainerUnavailable:
         return None
     return missing

@@ -94,6 +94,7 @@ class Rollouts:
         *,
         autoscaling: dict[str, Any] | None = None,
         after: Ending | None = None,
+        forced: bool = False,
     ) -> Rollout:
         """Begin a rollout.
 
@@ -108,6 +109,7 @@ class Rollouts:
             autoscaling: values that the Serve configuration gets with it.
             after: ends another rollout in the same transaction, so that a crash cannot come
                 between an end and what follows from it.
+            forced: whether it goes against the gate, for the audit log.
 
         Raises:
             RolloutActive: if there is one that is not over.
@@ -138,7 +140,8 @@ class Rollouts:
             )
             session.add(row)
             session.flush()
-            _audit(session, row, {"kind": kind, "run": run_id, "gate_hash": gate_hash})
+            details = {"kind": kind, "run": run_id, "gate_hash": gate_hash, "forced": forced}
+            _audit(session, row, details)
             return _rollout(row)
 
     def active(self) -> Rollout | None:
@@ -157,8 +160,10 @@ class Rollouts:
             return _rollout(_row(session, rollout_id))
 
     def of_run(self, run_id: int) -> Rollout | None:
-        """The newest rollout of a run's version, if there is one."""
-        statement = select(RolloutRow).where(RolloutRow.run_id == run_id)
+        """The promotion of the version that a run made; None if it was never begun."""
+        statement = select(RolloutRow).where(
+            RolloutRow.run_id == run_id, RolloutRow.kind == "promotion"
+        )
         with self._database.reading() as session:
             row = session.scalars(statement.order_by(RolloutRow.id.desc())).first()
             return None if row is None else _rollout(row)

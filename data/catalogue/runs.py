@@ -32,6 +32,10 @@ from models.errors import DermServeError, NoRunActive, NotFound, RunActive
 __all__ = ["LeaseLost", "Run", "RunMode", "RunState", "RunTrigger", "Runs", "SnapshotImage"]
 
 
+_WORKER = "trainer"
+"""Who acts for a run in the audit log; its owner is a number that tells nobody anything."""
+
+
 class LeaseLost(DermServeError):
     """A run is over, or another owner has taken it."""
 
@@ -134,7 +138,7 @@ class Runs:
                 row.owner, row.attempts = owner, row.attempts + 1
                 event = "started" if row.state == "queued" else "resumed"
                 row.state, row.started = "running", row.started or moment
-                _audit(session, row, event, owner, {"attempt": row.attempts})
+                _audit(session, row, event, _WORKER, {"attempt": row.attempts, "owner": owner})
             row.heartbeat = moment
             return run_of(row)
 
@@ -217,7 +221,7 @@ class Runs:
                 "champion": champion_version,
                 "challenger": challenger_version,
             }
-            _audit(session, row, "snapshot", owner, details)
+            _audit(session, row, "snapshot", _WORKER, details)
 
     def snapshot_of(self, run_id: int) -> tuple[SnapshotImage, ...]:
         """The uploads of a run as `snapshot` kept them, in their order; empty before it."""
@@ -234,7 +238,7 @@ class Runs:
             row = _owned(session, run_id, owner)
             if canonical_json(row.decision) != canonical_json(decision):
                 row.decision = decision
-                _audit(session, row, "decided", owner, {"decision": decision})
+                _audit(session, row, "decided", _WORKER, {"decision": decision})
 
     def finish(self, run_id: int, owner: str, state: FinalState, reason: str | None) -> None:
         """End a run; ending it again in the same state changes nothing.
@@ -247,7 +251,7 @@ class Runs:
             if row.state == state and row.owner == owner:
                 return
             row = _owned(session, run_id, owner)
-            _end(session, row, state, reason, owner)
+            _end(session, row, state, reason, _WORKER)
 
     def cancel(self, actor: str) -> Run:
         """Ask the active run to stop; one that nobody has begun ends at once.

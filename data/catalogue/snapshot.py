@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from data.catalogue.tables import RunImageRow, UploadRow
 from data.catalogue.upload import Upload
-from data.catalogue.upload_counts import is_new
+from data.catalogue.upload_counts import is_undecided
 
 
 @dataclass(frozen=True)
@@ -41,11 +41,11 @@ def keep_snapshot(session: Session, run_id: int, uploads: Sequence[Upload]) -> t
     """Store those of some uploads that are still there with the label that they were read with.
 
     Returns:
-        How many were stored, and how many of those no earlier run has trained on.
+        How many were stored, and how many of those no earlier run has come to a decision on.
     """
     statement = select(UploadRow.id, UploadRow.label).where(UploadRow.label.is_not(None))
     labels = {row.id: row.label for row in session.execute(statement)}
-    new = set(session.scalars(select(UploadRow.id).where(is_new())))
+    new = set(session.scalars(select(UploadRow.id).where(is_undecided())))
     kept = [upload for upload in uploads if labels.get(upload.id, "") == upload.label]
     rows = [
         {

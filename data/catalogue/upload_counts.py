@@ -8,7 +8,7 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, and_, exists, func, select
 from sqlalchemy.orm import Session
 
-from data.catalogue.tables import RunImageRow, UploadRow
+from data.catalogue.tables import RunImageRow, RunRow, UploadRow
 from models.classes import CLASSES
 
 
@@ -30,6 +30,20 @@ def is_new() -> ColumnElement[bool]:
         RunImageRow.upload_id == UploadRow.id, RunImageRow.label == UploadRow.label
     )
     return and_(UploadRow.label.is_not(None), ~trained)
+
+
+def is_undecided() -> ColumnElement[bool]:
+    """Whether an upload has a label with which no run has come to a decision.
+
+    A run that failed or was stopped has learned nothing that anybody knows of.
+    """
+    decided = exists().where(
+        RunImageRow.upload_id == UploadRow.id,
+        RunImageRow.label == UploadRow.label,
+        RunRow.id == RunImageRow.run_id,
+        RunRow.decision.is_not(None),
+    )
+    return and_(UploadRow.label.is_not(None), ~decided)
 
 
 def count_uploads(session: Session) -> UploadCounts:

@@ -8,14 +8,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, exists, select
+from sqlalchemy import ColumnElement, exists, or_, select
 from sqlalchemy.orm import Session
 
 from data.catalogue import audit
 from data.catalogue.database import Database, now
 from data.catalogue.near import Forget, Near, NearSearch
 from data.catalogue.page import Page, read_page
-from data.catalogue.tables import RunImageRow, RunRow, UploadRow
+from data.catalogue.tables import RolloutRow, RunImageRow, RunRow, UploadRow
 from data.catalogue.unchanged import UNCHANGED, Unchanged, given
 from data.catalogue.upload import (
     LABEL_SOURCES,
@@ -225,17 +225,6 @@ class Uploads:
                 audit.append(session, "upload.changed", actor, details)
             return upload_of(row)
 
-    def rescore(self, upload_id: str, prediction: Prediction) -> None:
-        """Replace what a model said of an upload.
-
-        Raises:
-            NotFound: if there is no such upload.
-        """
-        with self._database.writing() as session:
-            row = _row(session, upload_id)
-            for name, value in prediction.columns().items():
-                setattr(row, name, value)
-
     def delete(self, upload_id: str, actor: str) -> Deleted:
         """Remove an upload; its image is the caller's to remove, with `release`.
 
@@ -291,15 +280,19 @@ def _row(session: Session, upload_id: str) -> UploadRow:
 
 def _trained_models(session: Session, upload_id: str) -> tuple[TrainedModel, ...]:
     """A run that ended without a decision has made no model."""
+    # One that was rolled back since did become champion, and so did one that somebody forced.
+    rolled_out = exists().where(
+        RolloutRow.to_version == RunRow.challenger_version, RolloutRow.observation.is_not(None)
+    )
     statement = (
-        select(RunRow.challenger_version, RunRow.state)
+        select(RunRow.challenger_version, or_(RunRow.state == "promoted", rolled_out))
         .where(exists().where(RunImageRow.run_id == RunRow.id, RunImageRow.upload_id == upload_id))
         .where(RunRow.active.is_not(None) | RunRow.decision.is_not(None))
         .order_by(RunRow.id)
     )
     return tuple(
-        TrainedModel(version or "", promoted=state == "promoted")
-        for version, state in session.execute(statement)
+        TrainedModel(version or "", promoted=promoted)
+        for version, promoted in session.execute(statement)
     )
 
 

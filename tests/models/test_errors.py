@@ -30,6 +30,7 @@ CONTRACT = {
     "rollout_active": 409,
     "already_champion": 409,
     "model_pinned": 409,
+    "package_damaged": 409,
     "gate_refused": 409,
     "overloaded": 503,
     "model_unavailable": 503,

@@ -17,6 +17,7 @@ def begin_after(
     run_id: int | None = None,
     gate_hash: str | None = None,
     reason: str | None = None,
+    forced: bool = False,
 ) -> Rollout:
     """Begin a rollout; one that is still observed ends, and what it held is held on.
 
@@ -25,6 +26,7 @@ def begin_after(
         observed: the active rollout, if there is one.
         kind, from_version, to_version, actor, state, run_id, gate_hash: as `Rollouts.begin`
             takes them.
+        forced: as `Rollouts.begin` takes it.
         reason: why the observed one did not hold; None if it only was followed by another.
 
     Raises:
@@ -47,4 +49,5 @@ def begin_after(
         gate_hash=gate_hash,
         autoscaling=None if observed is None else observed.autoscaling,
         after=ending,
+        forced=forced,
     )

@@ -10,11 +10,13 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime, timedelta, timezone
-from typing import Any
+from typing import Any, TypeVar
 
 from data.catalogue.rollouts import Rollout, Rollouts
-from models.errors import DermServeError, ModelPinned
+from models.errors import DermServeError, ModelPinned, ModelUnavailable
 from models.registry import Registry
 from training.promotion.gate_file import GateFile
 from training.promotion.handover import begin_after
@@ -25,6 +27,7 @@ from training.promotion.serve_config import (
     RunningConfig,
     ServeConfig,
     ServedModels,
+    ServeRefused,
     ServeUnreachable,
 )
 
@@ -33,8 +36,14 @@ logger = logging.getLogger("ray.serve")
 SWITCH_TIMEOUT_S = 90.0
 """Longest wait until every replica holds a version; loading beside a load test takes 20 s."""
 
+WRITE_TIMEOUT_S = 30.0
+"""Longest patience with a dashboard or a Serve controller that is starting again."""
+
 POLL_S = 0.2
 ROLLBACKS = ("rollback", "automatic_rollback")
+
+
+Answer = TypeVar("Answer")
 
 
 class NotServed(DermServeError):
@@ -80,7 +89,8 @@ class RolloutDriver:
 
         Raises:
             Stopped: if the trainer shuts down meanwhile.
-            CatalogueUnavailable: if the catalogue does not answer; the next step tries again.
+            CatalogueUnavailable, ModelUnavailable, ServeUnreachable: if the catalogue, the
+                registry or Serve does not answer; the next step tries again.
         """
         rollout = self._rollouts.active()
         if rollout is None:
@@ -93,7 +103,7 @@ class RolloutDriver:
                     self._switch(rollout)
                 case "observing":
                     self._observe(rollout)
-        except (NotServed, ServeUnreachable, ModelPinned) as error:
+        except (NotServed, ServeRefused, ModelPinned) as error:
             self._undo(rollout, error.message)
 
     def _shadow(self, rollout: Rollout) -> None:
@@ -112,7 +122,9 @@ class RolloutDriver:
         results = judge_shadow(stats, self._gate)
         record = _record(stats, results)
         if failed := _failed(results):
-            self._write(ServedModels(generation))
+            self._write(
+                ServedModels(generation, self._registry.previous()), min_replicas=_before(rollout)
+            )
             self._rollouts.update(rollout.id, state="reverted", shadow=record, reason=failed)
         else:
             self._rollouts.update(rollout.id, state="switching", shadow=record)
@@ -120,7 +132,7 @@ class RolloutDriver:
     def _switch(self, rollout: Rollout) -> None:
         """Move the alias, tell the replicas, and wait until each of them serves the version."""
         generation = _generation(rollout, "switching")
-        running = self._require_unpinned()
+        running = self._patiently(self._unpinned)
         held = rollout.autoscaling or self._hold(running)
         if rollout.autoscaling is None and held is not None:
             self._rollouts.update(rollout.id, autoscaling=held)
@@ -138,6 +150,12 @@ class RolloutDriver:
     def _observe(self, rollout: Rollout) -> None:
         """Watch the version for a while, with its predecessor warm beside it."""
         generation = _generation(rollout, "switching")
+        held = rollout.autoscaling
+        # Said again, because the server may have been started anew or deployed in between.
+        self._write(
+            ServedModels(generation, rollout.from_version, self._gate.observation.share),
+            min_replicas=int(held["during"]) if held else None,
+        )
         observation = rollout.observation or {}
         until = datetime.fromisoformat(observation["until"])
         while True:
@@ -155,7 +173,11 @@ class RolloutDriver:
                 return
             self._wait(POLL_S)
         # The predecessor stays warm: a rollback is to take seconds. It scores nothing any more.
-        self._write(ServedModels(generation, rollout.from_version), min_replicas=_before(rollout))
+        # A pin that came meanwhile is an operator's wish, and no fault of the version's.
+        with suppress(ModelPinned):
+            self._write(
+                ServedModels(generation, rollout.from_version), min_replicas=_before(rollout)
+            )
         self._rollouts.update(rollout.id, state="completed", observation=record)
 
     def _roll_back(self, rollout: Rollout, record: dict[str, Any], reason: str) -> None:
@@ -178,17 +200,22 @@ class RolloutDriver:
     def _undo(self, rollout: Rollout, reason: str) -> None:
         """Put alias and configuration back to where they were before the rollout."""
         logger.error("Version %s is not rolled out: %s", rollout.to_version, reason)
-        if self._registry.champion().version == rollout.to_version:
-            if rollout.kind in ROLLBACKS:
-                self._registry.promote(rollout.from_version)
-            else:
-                self._registry.rollback()
+        try:
+            moved = rollout.from_version != rollout.to_version
+            if moved and self._registry.champion().version == rollout.to_version:
+                if rollout.kind in ROLLBACKS:
+                    self._registry.promote(rollout.from_version)
+                else:
+                    self._registry.rollback()
+        except ModelUnavailable:
+            raise
+        except DermServeError as error:
+            reason = f"{reason} The alias could not go back: {error.message}"
         try:
             # A generation of its own: replicas that did switch have to look at the alias again.
-            self._write(
-                ServedModels(_generation(rollout, "reverted")), min_replicas=_before(rollout)
-            )
-        except (ServeUnreachable, ModelPinned) as error:
+            models = ServedModels(_generation(rollout, "reverted"), self._registry.previous())
+            self._write(models, min_replicas=_before(rollout))
+        except (ServeRefused, ModelPinned) as error:
             # The alias is back, and replicas that start follow it.
             reason = f"{reason} Replicas could not be told to go back: {error.message}"
         self._rollouts.update(rollout.id, state="failed", reason=reason)
@@ -238,9 +265,9 @@ class RolloutDriver:
         )
 
     def _write(self, models: ServedModels, min_replicas: int | None = None) -> None:
-        self._serve.write(self._require_unpinned().serving(models, min_replicas))
+        self._patiently(lambda: self._serve.write(self._unpinned().serving(models, min_replicas)))
 
-    def _require_unpinned(self) -> RunningConfig:
+    def _unpinned(self) -> RunningConfig:
         running = self._serve.read()
         if running.pinned is not None:
             raise ModelPinned(
@@ -248,6 +275,17 @@ class RolloutDriver:
                 "`model: champion` to let versions be rolled out."
             )
         return running
+
+    def _patiently(self, action: Callable[[], Answer]) -> Answer:
+        """Do something with Serve; its controller may be away for some seconds."""
+        deadline = time.monotonic() + WRITE_TIMEOUT_S
+        while True:
+            try:
+                return action()
+            except ServeUnreachable:
+                if time.monotonic() >= deadline:
+                    raise
+            self._wait(POLL_S)
 
     def _hold(self, running: RunningConfig) -> dict[str, int] | None:
         """Keep the replicas that observe: the pool may grow meanwhile, not shrink."""

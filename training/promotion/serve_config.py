@@ -22,10 +22,20 @@ _SERVING = ("RUNNING", "UPDATING")
 _FOLLOWED = ("proxy_location", "http_options", "grpc_options", "target_capacity")
 
 
+REQUEST_TIMEOUT_S = 20.0
+"""Longest wait for one answer of the dashboard."""
+
+
 class ServeUnreachable(DermServeError):
-    """Ray's dashboard, which takes Serve's configuration, does not answer or refuses it."""
+    """Ray's dashboard, which takes Serve's configuration, does not answer; it may be starting."""
 
     status, code, retry_after_s = 503, "serve_unreachable", 5
+
+
+class ServeRefused(DermServeError):
+    """Serve does not take a configuration; sending it again would not help."""
+
+    status, code = 409, "serve_refused"
 
 
 @dataclass(frozen=True)
@@ -128,7 +138,8 @@ class ServeConfig:
         """Put a configuration; Serve works towards it from then on.
 
         Raises:
-            ServeUnreachable: if the dashboard does not answer or refuses it.
+            ServeUnreachable: if the dashboard does not answer.
+            ServeRefused: if it does not take it.
         """
         with _reaching():
             self._client().deploy_applications(document)
@@ -136,7 +147,13 @@ class ServeConfig:
     def _client(self) -> Any:
         from ray.dashboard.modules.serve.sdk import ServeSubmissionClient
 
-        return ServeSubmissionClient(self._address or _dashboard_address())
+        class Client(ServeSubmissionClient):
+            """Ray's, which would wait for ever for a dashboard that hangs."""
+
+            def _do_request(self, *args: Any, **options: Any) -> Any:
+                return super()._do_request(*args, timeout=REQUEST_TIMEOUT_S, **options)
+
+        return Client(self._address or _dashboard_address())
 
 
 def _application(document: dict[str, Any]) -> dict[str, Any]:
@@ -173,6 +190,10 @@ def _reaching() -> Iterator[None]:
         yield
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        if "status code 400" in reason:
+            raise ServeRefused(
+                f"Serve refuses the configuration: {reason}. Deploy serve_config.yaml anew."
+            ) from error
         raise ServeUnreachable(
             f"Serve's configuration cannot be read or changed: {reason}. See whether Ray's "
             "dashboard runs on the head node."

@@ -9,7 +9,15 @@ from typing import Any
 from data.catalogue.record import as_json
 from data.catalogue.rollouts import Rollout, RolloutKind, Rollouts
 from data.catalogue.runs import Runs
-from models.errors import AlreadyChampion, GateRefused, ModelPinned, NotFound, RolloutActive
+from models.errors import (
+    AlreadyChampion,
+    GateRefused,
+    InvalidPackage,
+    ModelPinned,
+    NotFound,
+    PackageDamaged,
+    RolloutActive,
+)
 from models.package import CARD_FILE, ModelPackage
 from models.registered_version import CHAMPION, RegisteredVersion
 from models.registry import Registry
@@ -75,10 +83,10 @@ class Versions:
 
         Raises:
             NotFound: if no version has that name.
-            InvalidPackage: if its package is missing or damaged.
+            PackageDamaged: if its package is missing or damaged.
         """
         version = self._find(name)
-        package = ModelPackage.load(self._registry.folder(version))
+        package = self._verified(version)
         run = self._runs.of_version(version.version)
         card = package.file(CARD_FILE).read_text("utf-8") if CARD_FILE in package else None
         return {
@@ -94,9 +102,9 @@ class Versions:
 
         Raises:
             NotFound: if no version has that name, or its package holds no report.
-            InvalidPackage: if its package is missing or damaged.
+            PackageDamaged: if its package is missing or damaged.
         """
-        package = ModelPackage.load(self._registry.folder(self._find(name)))
+        package = self._verified(self._find(name))
         if REPORT_FILE not in package:
             raise NotFound(f"Version {package.manifest.version} came without a report.")
         return package.file(REPORT_FILE).read_bytes()
@@ -109,7 +117,7 @@ class Versions:
 
         Raises:
             NotFound: if no version has that name.
-            InvalidPackage: if its package does not verify.
+            PackageDamaged: if its package does not verify.
             GateRefused: if the gate refused it and `force` is not set.
             ModelPinned: if the Serve configuration names another version.
             AlreadyChampion: if it serves already.
@@ -121,8 +129,8 @@ class Versions:
                 f"The promotion gate refused version {version.version}: {version.reason} Promote "
                 "it all the same with force=true; the audit log will say so."
             )
-        self._registry.folder(version)  # verifies it
-        return self._begin("promotion", version.version, actor)
+        self._verified(version)
+        return self._begin("promotion", version.version, actor, forced=version.verdict == "refused")
 
     def rollback(self, actor: str) -> Rollout:
         """Go back to the champion before this one.
@@ -139,7 +147,9 @@ class Versions:
             )
         return self._begin("rollback", previous, actor)
 
-    def _begin(self, kind: RolloutKind, to_version: str, actor: str) -> Rollout:
+    def _begin(
+        self, kind: RolloutKind, to_version: str, actor: str, *, forced: bool = False
+    ) -> Rollout:
         with self._one_at_a_time:
             pinned = self._serve.read().pinned
             if pinned is not None:
@@ -153,7 +163,8 @@ class Versions:
                     f"Version {active.to_version} is being rolled out. Wait until it serves."
                 )
             champion = self._registry.champion().version
-            if champion == to_version:
+            # Not by the alias alone: replicas may have missed that it was moved.
+            if champion == to_version and set(self._reports.versions()) <= {champion}:
                 raise AlreadyChampion(f"Version {champion} is the champion already.")
             rollout = begin_after(
                 self._rollouts,
@@ -163,12 +174,20 @@ class Versions:
                 to_version=to_version,
                 actor=actor,
                 state="switching",
+                forced=forced,
             )
         deadline = time.monotonic() + ANSWER_S
         while rollout.state == "switching" and time.monotonic() < deadline:
             time.sleep(_POLL_S)
             rollout = self._rollouts.get(rollout.id)
         return rollout
+
+    def _verified(self, version: RegisteredVersion) -> ModelPackage:
+        """Raises: PackageDamaged: if the version's package does not verify."""
+        try:
+            return ModelPackage.load(self._registry.folder(version))
+        except InvalidPackage as error:
+            raise PackageDamaged(error.message) from error
 
     def _find(self, name: str) -> RegisteredVersion:
         return self._registry.champion() if name == CHAMPION else self._registry.version(name)

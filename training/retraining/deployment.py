@@ -15,7 +15,7 @@ from data.catalogue.rollouts import Rollouts
 from data.catalogue.runs import Runs
 from data.catalogue.uploads import Uploads
 from data.image_store import images_url
-from models.errors import MISTAKE, DermServeError
+from models.errors import MISTAKE, DermServeError, InvalidConfiguration, InvalidField
 from models.registry import Registry
 from models.replica_report import ReplicaReport
 from training.promotion.gate_file import GateFile
@@ -23,7 +23,8 @@ from training.promotion.reports import ReplicaReports
 from training.promotion.rollout import RolloutDriver, Stopped
 from training.promotion.serve_config import ServeConfig
 from training.promotion.versions import Versions
-from training.retraining.retrainer import Places, Retrainer, Waiting
+from training.retraining.retrainer import Places, Retrainer
+from training.retraining.waiting import Waiting
 from training.settings import TrainingSettings
 from training.storage import runs_folder
 
@@ -131,7 +132,10 @@ class Trainer:
     @_as_value
     def start(self, mode: str | None, actor: str) -> dict[str, Any]:
         """Ask for a retraining now; `RunActive` if one is under way."""
-        wish = self._settings.retrain.mode_of(mode)  # type: ignore[arg-type]
+        try:
+            wish = self._settings.retrain.mode_of(mode)  # type: ignore[arg-type]
+        except InvalidConfiguration as error:
+            raise InvalidField(error.message) from error
         return as_json(self._runs.request(wish, "manual", actor))
 
     @_as_value

@@ -103,7 +103,7 @@ def _train(
     champion = ModelPackage.load(assignment.champion)
     settings, output = assignment.settings, package_folder(assignment.storage, run)
     base = settings.retrain.base_images
-    if run.mode == "head" or base is None:
+    if settings.retrain.mode_of(run.mode) == "head" or base is None:
         return run_head(
             champion,
             uploads,

@@ -13,21 +13,31 @@ import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from pathlib import Path
 
 from data.catalogue.rollouts import Rollout, Rollouts
 from data.catalogue.run import FinalState
-from data.catalogue.runs import Run, Runs
-from data.catalogue.uploads import UploadCounts, Uploads
-from models.errors import DermServeError, NotFound, RunActive
+from data.catalogue.runs import LeaseLost, Run, Runs
+from data.catalogue.upload_counts import UploadCounts
+from data.catalogue.uploads import Uploads
+from models.errors import (
+    CatalogueUnavailable,
+    DermServeError,
+    InvalidDataset,
+    ModelUnavailable,
+    NotFound,
+    RolloutActive,
+    RunActive,
+)
 from models.registry import Registry
 from training.promotion.gate_file import GateFile
 from training.promotion.handover import begin_after
 from training.promotion.rollout import Stopped
 from training.retraining.learner import Assignment, package_folder
 from training.retraining.learner_process import LearnerLost, LearnerProcess
-from training.settings import RetrainSettings, TrainingSettings
+from training.retraining.waiting import Waiting
+from training.settings import TrainingSettings
 
 logger = logging.getLogger("ray.serve")
 
@@ -35,43 +45,8 @@ CANCEL_GRACE_S = 30.0
 """For the step under way; after it, a cancelled learner is killed."""
 
 
-@dataclass(frozen=True)
-class Waiting:
-    """What is still missing until a retraining starts by itself."""
-
-    new_images: int
-    """Labelled images that no run has learned from yet."""
-    threshold: int
-    missing: int
-    missing_by_class: dict[str, int]
-    quiet_until: datetime | None
-    """When it may start, if enough has come and nothing changes before."""
-
-    @classmethod
-    def of(cls, counts: UploadCounts, settings: RetrainSettings) -> Waiting:
-        """Compare what has come with what is asked for."""
-        new = sum(counts.new.values())
-        missing_by_class = {
-            code: least - counts.new.get(code, 0)
-            for code, least in settings.per_class_minimum.items()
-            if counts.new.get(code, 0) < least
-        }
-        quiet_until = None
-        if settings.quiet_s and counts.newest_change is not None:
-            quiet_until = counts.newest_change + timedelta(seconds=settings.quiet_s)
-        return cls(
-            new_images=new,
-            threshold=settings.threshold,
-            missing=max(0, settings.threshold - new),
-            missing_by_class=missing_by_class,
-            quiet_until=quiet_until,
-        )
-
-    @property
-    def over(self) -> bool:
-        """Whether a retraining is due."""
-        quiet = self.quiet_until is None or datetime.now(timezone.utc) >= self.quiet_until
-        return self.missing == 0 and not self.missing_by_class and quiet
+_PASSING = (CatalogueUnavailable, ModelUnavailable, LeaseLost, RolloutActive)
+"""What may be over at the next attempt."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +107,8 @@ class Retrainer:
 
         Raises:
             Stopped: if the trainer shuts down meanwhile.
-            CatalogueUnavailable, ModelUnavailable: the next step tries again.
+            CatalogueUnavailable, ModelUnavailable, LeaseLost, RolloutActive: a later step tries
+                again.
         """
         run = self._runs.active()
         if run is None:
@@ -157,9 +133,14 @@ class Retrainer:
                     claimed,
                     owner,
                     "failed",
-                    f"Its process was lost {claimed.attempts} times. The logs of the trainer say "
-                    "how; POST /retrain tries again.",
+                    f"Its process was lost {claimed.attempts} times, at last with: {lost} The logs "
+                    "of the trainer say more; POST /retrain tries again.",
                 )
+        except _PASSING:
+            raise
+        except DermServeError as error:
+            # What would be the same at the next attempt, such as a version name that is taken.
+            self._finish(claimed, owner, "failed", error.message)
 
     def _request_due(self) -> Run | None:
         retrain = self._settings.retrain
@@ -191,6 +172,8 @@ class Retrainer:
         if run.challenger_version is None:
             champion = self._registry.champion()
             images = self._uploads.trainable()
+            if not images:
+                raise InvalidDataset("There is no labelled upload to learn from. Upload some.")
             version = self._registry.next_version()
             self._runs.snapshot(run.id, owner, images, champion.version, version)
             run = self._runs.get(run.id)
@@ -213,6 +196,8 @@ class Retrainer:
         error = self._watch(process, run, owner)
         if error is None:
             return
+        if isinstance(error, _PASSING):
+            raise LearnerLost(error.message)
         if self._runs.get(run.id).cancel_requested:
             self._finish(run, owner, "cancelled", "Cancelled on request.")
         else:
@@ -242,6 +227,9 @@ class Retrainer:
         if not run.active or run.decision is None:
             return
         assert run.challenger_version is not None
+        if run.cancel_requested and self._rollouts.of_run(run.id) is None:
+            self._finish(run, owner, "cancelled", "Cancelled on request.")
+            return
         passed, reason = bool(run.decision["passed"]), str(run.decision["reason"])
         self._runs.report(run.id, owner, phase="registering", progress=0.97)
         self._registry.register(package_folder(self._places.storage, run))
@@ -252,6 +240,8 @@ class Retrainer:
             self._finish(run, owner, "refused", reason)
             return
         rollout = self._rollouts.of_run(run.id) or self._begin_rollout(run, owner)
+        if rollout is None:
+            return
         while rollout.state in ("shadowing", "switching"):
             if self._stopped.wait(self._settings.retrain.poll_s):
                 raise Stopped
@@ -260,22 +250,38 @@ class Retrainer:
         if rollout.state in ("observing", "completed"):
             self._finish(run, owner, "promoted", reason)
         else:
-            why = rollout.reason or "It was not rolled out."
-            self._registry.record_verdict(run.challenger_version, "refused", why)
-            self._finish(run, owner, "refused", why)
+            self._refuse(run, owner, rollout.reason or "It was not rolled out.")
 
-    def _begin_rollout(self, run: Run, owner: str) -> Rollout:
-        """Wait for a rollout that is under way, then begin this run's."""
+    def _refuse(self, run: Run, owner: str, why: str) -> None:
+        """End a run whose challenger the gate let pass and something else stopped."""
+        assert run.challenger_version is not None
+        self._registry.record_verdict(run.challenger_version, "refused", why)
+        self._finish(run, owner, "refused", why)
+
+    def _begin_rollout(self, run: Run, owner: str) -> Rollout | None:
+        """Wait for a rollout that is under way, then begin this run's; None ends the run."""
         assert run.challenger_version is not None
         while (active := self._rollouts.active()) is not None and active.state != "observing":
             if self._stopped.wait(self._settings.retrain.poll_s):
                 raise Stopped
             self._runs.report(run.id, owner, phase="waiting", progress=0.97)
+            if self._runs.beat(run.id, owner).cancel_requested:
+                self._finish(run, owner, "cancelled", "Cancelled on request.")
+                return None
+        champion = self._registry.champion().version
+        if champion != run.champion_version:
+            self._refuse(
+                run,
+                owner,
+                f"The champion is version {champion} by now; the gate has compared with "
+                f"{run.champion_version}. POST /retrain begins anew from {champion}.",
+            )
+            return None
         return begin_after(
             self._rollouts,
             active,
             "promotion",
-            from_version=self._registry.champion().version,
+            from_version=champion,
             to_version=run.challenger_version,
             actor="trainer",
             state="shadowing",

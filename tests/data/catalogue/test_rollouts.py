@@ -54,7 +54,12 @@ def test_a_life_of_a_rollout(database: Database, runs: Runs, rollouts: Rollouts)
     ]
     assert {actor for _, actor, _ in events} == {"trainer"}
     versions = {"rollout": begun.id, "from": "1", "to": "2"}
-    assert events[0][2] == versions | {"kind": "promotion", "run": run.id, "gate_hash": "abc"}
+    assert events[0][2] == versions | {
+        "kind": "promotion",
+        "run": run.id,
+        "gate_hash": "abc",
+        "forced": False,
+    }
     judged = {"shadow": shadow, "observation": {"errors": 0}}
     assert events[-1][2] == versions | {"reason": "Well."} | judged
 

@@ -74,7 +74,11 @@ def test_the_next_owner_takes_a_silent_ones_run(database: Database, runs: Runs, 
     taken = runs.claim(run.id, "second", lease_s=0)
     assert taken is not None
     assert (taken.attempts, taken.state, taken.started) == (2, "running", run.started)
-    assert _events(database)[-1] == ("run.resumed", "second", {"run": run.id, "attempt": 2})
+    assert _events(database)[-1] == (
+        "run.resumed",
+        "trainer",
+        {"run": run.id, "attempt": 2, "owner": "second"},
+    )
     for use in (
         lambda: runs.beat(run.id, "first"),
         lambda: runs.report(run.id, "first", phase="training"),
@@ -145,7 +149,7 @@ def test_a_run_trains_on_the_same_whoever_resumes_it(
     assert all(image.present for image in snapshot)
     assert snapshot[0].image_key == first.image_key
     details = {"run": run.id, "images": 2, "new_images": 2, "champion": "1", "challenger": "2"}
-    assert _events(database)[-1] == ("run.snapshot", "first", details)
+    assert _events(database)[-1] == ("run.snapshot", "trainer", details)
 
     uploads.change(first.id, actor="tester", label="df")
     runs.claim(run.id, "second", lease_s=0)
@@ -182,7 +186,7 @@ def test_a_snapshot_may_be_empty(runs: Runs, run: Run) -> None:
     assert runs.get(run.id).challenger_version == "2"
 
 
-def test_new_images_are_those_of_no_earlier_run(
+def test_new_images_are_those_of_no_earlier_decision(
     database: Database, uploads: Uploads, runs: Runs
 ) -> None:
     first, second = fill(database, "mel", "nv")
@@ -192,9 +196,23 @@ def test_new_images_are_those_of_no_earlier_run(
         runs.claim(run.id, "first", LONG_S)
         runs.snapshot(run.id, "first", uploads.trainable()[:images], "1", "2")
         assert runs.get(run.id).new_images == expected
-        runs.finish(run.id, "first", "failed", None)
+        runs.decide(run.id, "first", {"passed": False})
+        runs.finish(run.id, "first", "refused", None)
     assert uploads.counts().new["nv"] == 0
     assert second.label == "nv"
+
+
+def test_images_of_a_failed_run_start_nothing_and_are_new_to_the_gate(
+    database: Database, uploads: Uploads, runs: Runs
+) -> None:
+    fill(database, "mel", "nv")
+    for _ in range(2):
+        run = runs.request("head", "manual", "api")
+        runs.claim(run.id, "first", LONG_S)
+        runs.snapshot(run.id, "first", uploads.trainable(), "1", "2")
+        assert runs.get(run.id).new_images == 2
+        assert sum(uploads.counts().new.values()) == 0
+        runs.finish(run.id, "first", "failed", None)
 
 
 def test_a_decision_is_kept_and_written_down_once(database: Database, runs: Runs, run: Run) -> None:
@@ -205,7 +223,7 @@ def test_a_decision_is_kept_and_written_down_once(database: Database, runs: Runs
         assert runs.get(run.id).decision == stored
     details = {"run": run.id, "decision": stored}
     events = [event for event in _events(database) if event[0] == "run.decided"]
-    assert events == [("run.decided", "first", details)]
+    assert events == [("run.decided", "trainer", details)]
 
 
 @pytest.mark.parametrize("state", FINAL_STATES)
@@ -227,7 +245,7 @@ def test_an_end_is_final(database: Database, runs: Runs, run: Run, state: FinalS
         with pytest.raises(LeaseLost, match=f"is {state}"):
             use()
     details = {"run": run.id, "reason": ended.reason, "version": None}
-    assert _events(database)[-1] == (f"run.{state}", "first", details)
+    assert _events(database)[-1] == (f"run.{state}", "trainer", details)
 
 
 def test_a_run_that_nobody_has_begun_is_cancelled_at_once(database: Database, runs: Runs) -> None:

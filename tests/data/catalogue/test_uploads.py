@@ -15,7 +15,6 @@ from data.catalogue.runs import Runs
 from data.catalogue.uploads import (
     LABEL_SOURCES,
     Order,
-    Prediction,
     TrainedModel,
     Upload,
     Uploads,
@@ -235,7 +234,6 @@ def test_what_is_not_there_is_told(uploads: Uploads, upload_id: str) -> None:
         lambda: uploads.get(upload_id),
         lambda: uploads.change(upload_id, actor="tester", label="mel"),
         lambda: uploads.delete(upload_id, "tester"),
-        lambda: uploads.rescore(upload_id, PREDICTION),
     ):
         with pytest.raises(NotFound, match="There is no upload"):
             use()
@@ -299,15 +297,6 @@ def test_every_source_and_class_can_be_stored(adder: Adder, uploads: Uploads) ->
         for source in LABEL_SOURCES:
             changed = uploads.change(upload.id, actor="t", label=label, label_source=source)
             assert (changed.label, changed.label_source) == (label, source)
-
-
-def test_a_prediction_is_replaced_and_is_no_change(adder: Adder, uploads: Uploads) -> None:
-    upload = adder.add(new_upload(1)).upload
-    assert upload.prediction is None
-    for uncertainty in (0.0, 1.0):
-        prediction = Prediction({"nv": 1.0}, uncertainty, "3")
-        uploads.rescore(upload.id, prediction)
-        assert uploads.get(upload.id) == replace(upload, prediction=prediction)
 
 
 # Lists.

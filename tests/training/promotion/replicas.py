@@ -10,7 +10,12 @@ from models.registry import Registry
 from models.replica_report import ReplicaReport
 from tests.conftest import PROJECT
 from training.promotion.reports import ReplicaReports
-from training.promotion.serve_config import RunningConfig, ServeConfig, ServeUnreachable
+from training.promotion.serve_config import (
+    RunningConfig,
+    ServeConfig,
+    ServeRefused,
+    ServeUnreachable,
+)
 
 COUNTS = {
     "live_images": 0,
@@ -39,6 +44,8 @@ class InMemoryServe(ServeConfig):
         self.document: dict[str, Any] = yaml.safe_load((PROJECT / "serve_config.yaml").read_text())
         self.written: list[dict[str, Any]] = []
         self.refuses = False
+        self.absent_times = 0
+        """How many more times it does not answer."""
         self.damaged: set[str] = set()
         """Versions that do not load."""
         self.counts: dict[str, float] = {}
@@ -60,13 +67,14 @@ class InMemoryServe(ServeConfig):
         return found
 
     def read(self) -> RunningConfig:
-        if self.refuses:
+        if self.absent_times > 0:
+            self.absent_times -= 1
             raise ServeUnreachable("Serve does not answer.")
         return RunningConfig(self.document, frozenset(self._replicas))
 
     def write(self, document: dict[str, Any]) -> None:
         if self.refuses:
-            raise ServeUnreachable("Serve does not answer.")
+            raise ServeRefused("Serve refuses it.")
         self.document = document
         self.written.append(document)
         self.report()

@@ -9,9 +9,11 @@ import pytest
 from data.catalogue.rollouts import Rollout, Rollouts
 from models.registry import Registry
 from tests.training.promotion.replicas import InMemoryServe
+from training.promotion import rollout as rollout_module
 from training.promotion.gate_file import GateFile
 from training.promotion.reports import ReplicaReports
 from training.promotion.rollout import RolloutDriver, Stopped
+from training.promotion.serve_config import ServeUnreachable
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning")  # MLflow
 
@@ -45,7 +47,7 @@ def test_a_challenger_is_shadowed_switched_and_observed(
         ]
         for w in serve.written
     ]
-    assert [config["standby"] for config in configs] == ["2", "1", "1"]
+    assert [config["standby"] for config in configs] == ["2", "1", "1", "1"]
     assert configs[0]["shadow_share"] > 0
     assert configs[-1]["shadow_share"] == 0
     generations = [config["generation"] for config in configs]
@@ -115,7 +117,48 @@ def test_a_refused_put_moves_nothing(
     rollout = _begin(rollouts)
     assert _drive(driver, rollouts, rollout) == ["switching", "failed"]
     assert registry.champion().version == "1"
-    assert "Serve does not answer" in str(rollouts.get(rollout.id).reason)
+    assert "Serve refuses it" in str(rollouts.get(rollout.id).reason)
+
+
+@pytest.mark.parametrize("state", ["shadowing", "switching", "observing"])
+def test_a_serve_controller_that_starts_again_stops_no_rollout(
+    driver: RolloutDriver,
+    rollouts: Rollouts,
+    registry: Registry,
+    serve: InMemoryServe,
+    state: str,
+) -> None:
+    rollout = _begin(rollouts, "shadowing")
+    while rollouts.get(rollout.id).state != state:
+        driver.step()
+    serve.absent_times = 2
+    assert _drive(driver, rollouts, rollouts.get(rollout.id))[-1] == "completed"
+    assert registry.champion().version == "2"
+
+
+def test_a_serve_that_stays_away_leaves_the_rollout_as_it_is(
+    driver: RolloutDriver,
+    rollouts: Rollouts,
+    serve: InMemoryServe,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(rollout_module, "WRITE_TIMEOUT_S", 0.0)
+    serve.absent_times = 10
+    rollout = _begin(rollouts)
+    with pytest.raises(ServeUnreachable):
+        driver.step()
+    assert rollouts.get(rollout.id).state == "switching"
+
+
+def test_a_way_back_that_is_damaged_ends_the_rollout_all_the_same(
+    driver: RolloutDriver, rollouts: Rollouts, registry: Registry, serve: InMemoryServe
+) -> None:
+    serve.damaged = {"2"}
+    weights = registry.folder(registry.version("1")) / "weights.safetensors"
+    weights.write_bytes(b"!")
+    rollout = _begin(rollouts)
+    assert _drive(driver, rollouts, rollout) == ["switching", "failed"]
+    assert "could not go back" in str(rollouts.get(rollout.id).reason)
 
 
 def test_a_pin_in_the_configuration_is_respected(

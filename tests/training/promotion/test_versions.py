@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 
+from data.catalogue.audit import latest
 from data.catalogue.database import Database
 from data.catalogue.rollouts import Rollouts
 from data.catalogue.runs import Runs
 from models.errors import (
     AlreadyChampion,
     GateRefused,
-    InvalidPackage,
     ModelPinned,
     NotFound,
+    PackageDamaged,
     RolloutActive,
 )
 from models.registry import Registry
@@ -92,7 +94,7 @@ def test_promotions_and_rollbacks_may_follow_each_other_at_once(
 
 
 def test_a_refused_version_needs_force(
-    versions: Versions, driver: RolloutDriver, registry: Registry
+    versions: Versions, driver: RolloutDriver, registry: Registry, database: Database
 ) -> None:
     registry.record_verdict("2", "refused", "It finds fewer melanomas.")
     with _driven(driver):
@@ -100,6 +102,8 @@ def test_a_refused_version_needs_force(
             versions.promote("2", "tester")
         assert registry.champion().version == "1"
         assert versions.promote("2", "tester", force=True).to_version == "2"
+    forced = [row for row in latest(database, 10) if row.event == "rollout.switching"]
+    assert [json.loads(row.details)["forced"] for row in forced] == [True], "the audit log says so"
     assert registry.champion().version == "2"
 
 
@@ -116,7 +120,7 @@ def test_what_cannot_be_promoted(
         versions.rollback("tester")
     weights = registry.folder(registry.version("2")) / "weights.safetensors"
     weights.write_bytes(weights.read_bytes() + b"!")
-    with pytest.raises(InvalidPackage, match="altered or damaged"):
+    with pytest.raises(PackageDamaged, match="altered or damaged"):
         versions.promote("2", "tester")
     serve.classifier["user_config"] = {"model": "1"}
     with pytest.raises(ModelPinned):

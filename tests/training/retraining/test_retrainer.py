@@ -15,14 +15,16 @@ from data.catalogue.runs import Runs
 from data.catalogue.upload_counts import UploadCounts
 from data.catalogue.uploads import Uploads
 from models.classes import CLASSES
-from models.errors import DermServeError, RunActive
+from models.errors import CatalogueUnavailable, DermServeError, RunActive
 from models.registry import Registry
+from tests.models.packages import write_small_package
 from tests.training.promotion.replicas import InMemoryServe
 from tests.training.retraining.conftest import MakeRetrainer, Upload
 from tests.training.retraining.learners import EndlessLearner, InstantLearner, storage_of
 from training.promotion.rollout import RolloutDriver, Stopped
 from training.retraining import retrainer as retrainer_module
-from training.retraining.retrainer import Waiting
+from training.retraining.learner import Assignment
+from training.retraining.waiting import Waiting
 from training.settings import RetrainSettings
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning")  # MLflow
@@ -272,6 +274,101 @@ def test_a_run_that_was_stopped_before_it_began_is_not_begun_again_at_once(
     _until_over(retrainer, runs)
     (second, _) = runs.history().items
     assert (second.state, second.trigger, second.images) == ("refused", "threshold", 11)
+
+
+@pytest.mark.usefixtures("rolling")
+def test_images_of_a_failed_run_start_no_run_but_count_at_the_gate(
+    make_retrainer: MakeRetrainer,
+    upload: Upload,
+    runs: Runs,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(InstantLearner, "error", DermServeError("The disk is full. Free some."))
+    upload(TEN)
+    retrainer = make_retrainer()
+    _until_over(retrainer, runs)
+    monkeypatch.setattr(InstantLearner, "error", None)
+    retrainer.step()
+    assert runs.history().total == 1
+    runs.request("head", "manual", "tester")
+    _until_over(retrainer, runs)
+    second = runs.history().items[0]
+    assert (second.state, second.new_images) == ("promoted", 10)
+
+
+def test_what_may_be_over_at_the_next_attempt_is_tried_again(
+    make_retrainer: MakeRetrainer, upload: Upload, runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(InstantLearner, "error", CatalogueUnavailable("The database is locked."))
+    upload(TEN)
+    _until_over(make_retrainer(), runs)
+    (run,) = runs.history().items
+    assert (run.state, run.attempts) == ("failed", 3)
+    assert "The database is locked." in str(run.reason)
+
+
+def test_nothing_to_learn_from_ends_the_run_at_once(
+    make_retrainer: MakeRetrainer, upload: Upload, runs: Runs
+) -> None:
+    upload([None])
+    runs.request("head", "manual", "tester")
+    make_retrainer().step()
+    (run,) = runs.history().items
+    assert run.state == "failed"
+    assert "no labelled upload" in str(run.reason)
+    assert InstantLearner.assignments == []
+
+
+def test_a_version_name_that_was_taken_meanwhile_ends_the_run(
+    make_retrainer: MakeRetrainer, upload: Upload, runs: Runs, registry: Registry, tmp_path: Path
+) -> None:
+    class Overtaken(InstantLearner):
+        def __init__(self, assignment: Assignment) -> None:
+            super().__init__(assignment)
+            other = write_small_package(tmp_path / "other", assignment.version, accuracy=0.9)
+            registry.register(other)
+
+    Overtaken.assignments = []
+    upload(TEN)
+    _until_over(make_retrainer(Overtaken), runs)
+    (run,) = runs.history().items
+    assert run.state == "failed"
+    assert "holds another model under the name 4" in str(run.reason)
+    assert registry.champion().version == "1"
+
+
+def test_a_challenger_replaces_only_the_champion_that_it_was_compared_with(
+    make_retrainer: MakeRetrainer, upload: Upload, runs: Runs, registry: Registry
+) -> None:
+    class WhileSomebodyPromotes(InstantLearner):
+        def __init__(self, assignment: Assignment) -> None:
+            super().__init__(assignment)
+            registry.promote("2")
+
+    WhileSomebodyPromotes.assignments = []
+    upload(TEN)
+    _until_over(make_retrainer(WhileSomebodyPromotes), runs)
+    (run,) = runs.history().items
+    assert run.state == "refused"
+    assert "The champion is version 2 by now" in str(run.reason)
+    assert registry.champion().version == "2"
+    assert registry.version("4").verdict == "refused"
+
+
+def test_a_wish_to_stop_is_heard_until_the_challenger_is_on_its_way(
+    make_retrainer: MakeRetrainer, upload: Upload, runs: Runs, registry: Registry
+) -> None:
+    class CancelledAtTheEnd(InstantLearner):
+        def __init__(self, assignment: Assignment) -> None:
+            super().__init__(assignment)
+            runs.cancel("tester")
+
+    CancelledAtTheEnd.assignments = []
+    upload(TEN)
+    _until_over(make_retrainer(CancelledAtTheEnd), runs)
+    (run,) = runs.history().items
+    assert run.state == "cancelled"
+    assert registry.champion().version == "1"
 
 
 def _counts(new: dict[str, int], changed: datetime | None = None) -> UploadCounts:
