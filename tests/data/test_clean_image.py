@@ -227,6 +227,30 @@ def test_who_and_where_is_gone(file_format: str, orientation: int) -> None:
     assert clean == _check(encode(scene(), file_format, exif=_exif(orientation), **lossless))
 
 
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+@pytest.mark.parametrize("file_format", ["PNG", "TIFF", "WEBP"])
+def test_what_transparency_hides_is_gone(file_format: str, mode: str) -> None:
+    if (file_format, mode) == ("WEBP", "LA"):
+        pytest.skip("WebP has no such mode")
+    exact = {"lossless": True, "exact": True} if file_format == "WEBP" else {}
+    alpha = np.zeros((300, 300), np.uint8)
+    alpha[:, 100:], alpha[:, 200:] = 1, 255
+    sent = []
+    for hidden in (0, 90):
+        samples = np.array(scene(300, 300).convert(mode))
+        samples[..., -1] = alpha
+        samples[alpha == 0, :-1] = hidden
+        sent.append(encode(Image.fromarray(samples), file_format, **exact))
+    assert sent[0] != sent[1]
+    assert _check(sent[0]).data == _check(sent[1]).data
+    for data in sent:
+        assert np.array_equal(_check(data).pixels, decode_image(data))
+        before, after = (Image.open(io.BytesIO(one)) for one in (data, _check(data).data))
+        assert after.mode == before.mode
+        assert np.array_equal(np.asarray(after)[alpha > 0], np.asarray(before)[alpha > 0])
+        assert not np.asarray(after)[alpha == 0].any()
+
+
 def test_a_comment_in_a_gif_is_gone() -> None:
     data = encode(scene(), "GIF", comment=NAME)
     assert NAME in data

@@ -266,6 +266,20 @@ def test_a_store_that_is_no_folder(tmp_path: Path) -> None:
         store.put(HASH, ".jpg", DATA)
 
 
+def test_a_place_that_is_gone_is_no_missing_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What cannot be stored is to be sent again; "not found" would say that it need not be."""
+
+    def no_bucket(path: str, data: bytes) -> None:
+        raise FileNotFoundError("The specified bucket does not exist")
+
+    with pytest.raises(CatalogueUnavailable, match="/proc/nowhere does not work"):
+        ImageStore("/proc/nowhere").put(HASH, ".jpg", DATA)
+    store = ImageStore(f"memory://{uuid.uuid4().hex}")
+    monkeypatch.setattr(store._files, "pipe_file", no_bucket)
+    with pytest.raises(CatalogueUnavailable, match="does not work"):
+        store.put(HASH, ".jpg", DATA)
+
+
 def test_a_store_without_an_answer() -> None:
     """What drivers raise is of no common kind; none of it reaches a caller."""
     store = ImageStore("http://127.0.0.1:9/images")
@@ -291,6 +305,25 @@ def test_the_environment_names_the_store(monkeypatch: pytest.MonkeyPatch, tmp_pa
     monkeypatch.setenv(IMAGES_VARIABLE, str(tmp_path))
     ImageStore().put(HASH, ".jpg", DATA)
     assert (tmp_path / KEY).read_bytes() == DATA
+
+
+@pytest.mark.parametrize(
+    ("named", "url"),
+    [
+        ("images", "{here}/images"),
+        ("./a b/images", "{here}/a b/images"),
+        ("~/images", "{home}/images"),
+        ("/images", "/images"),
+        ("s3://bucket/images", "s3://bucket/images"),
+        ("simplecache::s3://bucket/images", "simplecache::s3://bucket/images"),
+    ],
+)
+def test_every_process_means_the_same_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, named: str, url: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(IMAGES_VARIABLE, named)
+    assert images_url() == url.format(here=tmp_path, home=Path.home())
 
 
 def test_a_relative_folder_stays_where_it_was(

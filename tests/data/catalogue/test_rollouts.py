@@ -136,3 +136,15 @@ def test_an_unknown_rollout_is_told(rollouts: Rollouts) -> None:
         rollouts.get(7)
     with pytest.raises(NotFound, match="no rollout 7"):
         rollouts.update(7, state="failed")
+
+
+def test_the_way_back_is_not_taken_for_the_runs_promotion(rollouts: Rollouts, runs: Runs) -> None:
+    run = runs.request("head", "manual", "api")
+    forward = rollouts.begin("promotion", "1", "2", "trainer", "observing", run_id=run.id)
+    ending = Ending(forward.id, "reverted", "It disagrees.")
+    rollouts.begin(
+        "automatic_rollback", "2", "1", "trainer", "switching", run_id=run.id, after=ending
+    )
+    found = rollouts.of_run(run.id)
+    assert found is not None
+    assert (found.id, found.state) == (forward.id, "reverted")

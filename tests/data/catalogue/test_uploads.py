@@ -11,6 +11,7 @@ import pytest
 
 from data.catalogue import audit
 from data.catalogue.database import Database
+from data.catalogue.rollouts import Rollouts
 from data.catalogue.runs import Runs
 from data.catalogue.uploads import (
     LABEL_SOURCES,
@@ -432,6 +433,22 @@ def test_a_deletion_says_which_models_learned_from_the_upload(
     with pytest.raises(NotFound):
         uploads.get(deleted.id)
     assert uploads.delete(kept.id, "tester").models[0] == TrainedModel("2", promoted=True)
+
+
+def test_a_model_that_was_forced_over_the_gate_is_named_as_champion(
+    database: Database, uploads: Uploads, runs: Runs
+) -> None:
+    (upload,) = fill(database, "mel")
+    number = runs.request("head", "manual", "tester").id
+    runs.claim(number, "owner", 10)
+    runs.snapshot(number, "owner", [upload], "1", "2")
+    runs.decide(number, "owner", {"passed": False})
+    runs.finish(number, "owner", "refused", None)
+    rollouts = Rollouts(database)
+    rollout = rollouts.begin("promotion", "1", "2", "tester", "switching", forced=True)
+    rollouts.update(rollout.id, state="observing", observation={"until": "2026-01-01"})
+    rollouts.update(rollout.id, state="reverted")
+    assert uploads.delete(upload.id, "tester").models == (TrainedModel("2", promoted=True),)
 
 
 def test_another_process_sees_it_all(
