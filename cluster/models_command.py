@@ -119,8 +119,8 @@ def rollback() -> None:
 
 def _say(champion: RegisteredVersion) -> None:
     Console().print(
-        f"Version {champion.version} is the champion. Servers take it when they start or are "
-        "deployed again.",
+        f"Version {champion.version} is the champion. Servers take it when they start; a running "
+        f"one takes it with POST /models/{champion.version}/promote.",
         markup=False,
         soft_wrap=True,
     )

@@ -1,1 +1,1 @@
-"""The data: HAM10000 import, lesion-grouped splits and synthetic images."""
+"""The data: HAM10000, lesion-grouped splits, synthetic images, and the catalogue of uploads."""

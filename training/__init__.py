@@ -1,1 +1,1 @@
-"""Learning: from labelled images to a model package."""
+"""Learning: from labelled images to a model package, and from uploads to the model that serves."""
