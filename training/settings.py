@@ -52,8 +52,8 @@ class FullSettings(BaseModel):
 
     model_config = _RULES
 
-    phases: tuple[Phase, ...] = Field(default=(Phase(epochs=1, image_size=160),), min_length=1)
-    learning_rate: float = Field(default=1e-4, gt=0)
+    phases: tuple[Phase, ...] = Field(default=(Phase(epochs=1, image_size=224),), min_length=1)
+    learning_rate: float = Field(default=2e-5, gt=0)
     ema_decay: float = Field(default=0.98, ge=0, lt=1)
     upload_copies: int = Field(default=3, ge=1, description="of an upload in an epoch")
 
