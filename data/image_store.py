@@ -51,7 +51,7 @@ def image_key(content_hash: str, suffix: str) -> str:
 def images_url() -> str:
     """The store that the environment names, else a folder in `var/`; a folder is absolute."""
     url = os.environ.get(IMAGES_VARIABLE) or str(var_folder() / "images")
-    return url if "://" in url or "::" in url else str(Path(url).absolute())
+    return url if "://" in url or "::" in url else str(Path(url).expanduser().absolute())
 
 
 class ImageStore:

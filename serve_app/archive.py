@@ -128,7 +128,7 @@ class Archive:
         return answers
 
     def _discard(self, take: Future[Taken | Verdict]) -> None:
-        """Remove an image that was stored, unless its upload was entered all the same."""
+        """Have an image removed that was stored, unless its upload was entered all the same."""
         if take.exception() is None and isinstance(taken := take.result(), Taken):
             self._catalogue.submit(self._archivist.discard, taken.new.image_key)
 

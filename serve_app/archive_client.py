@@ -9,7 +9,7 @@ from typing import Any
 
 from ray.serve.handle import DeploymentHandle
 
-from models.errors import DermServeError, Overloaded
+from models.errors import DeadlineExceeded, DermServeError, Overloaded
 from serve_app.body import read_file
 from serve_app.call import call
 from serve_app.settings import ServeSettings
@@ -84,13 +84,14 @@ class ArchiveClient:
         loop = asyncio.get_running_loop()
         try:
             async for chunk in self._chunks(upload, verdicts):
-                answers = await call(
-                    self._archive,
-                    "add",
-                    list(chunk.values()),
-                    actor,
-                    timeout_s=max(0.0, deadline - loop.time()),
-                )
+                left_s = deadline - loop.time()
+                if left_s <= 0:
+                    raise DeadlineExceeded(
+                        f"The upload took over {self._settings.deadline_s:g} s, sending it "
+                        "included. Send fewer images at a time."
+                    )
+                images = list(chunk.values())
+                answers = await call(self._archive, "add", images, actor, timeout_s=left_s)
                 failed = _sort(zip(chunk, answers, strict=True), verdicts)
                 if failed is not None:
                     raise failed

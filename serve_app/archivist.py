@@ -7,6 +7,7 @@ import math
 from collections import deque
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 
 from data.catalogue.uploads import NewUpload, Prediction, Upload, Uploads
@@ -23,7 +24,8 @@ from serve_app.upload import DEFAULT_SOURCE, NewImage, StoredImage, Verdict
 logger = logging.getLogger("ray.serve")
 
 _ZIP = b"PK\x03\x04"
-_MAX_LEFT_OVER = 10_000
+# Keys; whoever comes next waits until all of them are removed.
+_MAX_LEFT_OVER = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,10 +222,10 @@ class Archivist:
             while True:
                 key = self._left_over.popleft()
                 try:
-                    self._uploads.release(key, lambda key=key: self._store.delete(key))
+                    self._uploads.release(key, partial(self._store.delete, key))
                 except DermServeError as error:
                     self._left_over.append(key)
-                    logger.warning("The image %s is left over: %s", key, error.message)
+                    logger.warning("The image %s is left over for now: %s", key, error.message)
                     return
 
 

@@ -34,7 +34,7 @@ class _Parser(MultiPartParser):
 
     @property
     def _charset(self) -> str:
-        """UTF-8, whatever the sender names (RFC 7578, 5.1.2): Python's codecs are not all safe."""
+        """UTF-8: RFC 7578 knows no such parameter, and some of Python's codecs never end."""
         return "utf-8"
 
     @_charset.setter

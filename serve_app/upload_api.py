@@ -53,8 +53,8 @@ def upload_routes(
         columns `file,label,lesion_id,label_source`. Images without a label wait in the review
         queue. Metadata are removed before an image is stored, and file names are not kept.
         """
-        clock = asyncio.get_running_loop().time
-        deadline = clock() + settings.deadline_s  # reading the body is part of it
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + settings.deadline_s  # reading the body is part of it
         with archive.place():
             async with open_upload(request, settings) as upload:
                 verdicts = await archive.add(upload, API_ACTOR, deadline)
@@ -62,7 +62,7 @@ def upload_routes(
             {
                 "results": _results(upload, verdicts),
                 "counts": _counts(verdicts),
-                "retraining": await _missing(trainer, deadline - clock()),
+                "retraining": await _missing(trainer, deadline - loop.time()),
                 "request_id": request_id_of(request),
             }
         )

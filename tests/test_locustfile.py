@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -29,3 +30,23 @@ def test_simulated_people_get_answers(server: LocalServer, tmp_path: Path) -> No
     for route in ("/predict", "/predict/batch", "/health"):
         assert int(rows[route]["Request Count"]) > 0
         assert int(rows[route]["Failure Count"]) == 0
+
+
+def test_the_images_are_those_of_its_own_variable(tmp_path: Path) -> None:
+    """Not those of the image store, which a running server keeps in its variable."""
+    (tmp_path / "sent").mkdir()
+    (tmp_path / "sent" / "a.jpg").write_bytes(b"mine")
+    (tmp_path / "stored").mkdir()
+    run = subprocess.run(
+        [sys.executable, "-c", "import locustfile; print(locustfile.IMAGES)"],
+        cwd=PROJECT,
+        env=os.environ
+        | {
+            "DERMSERVE_LOAD_IMAGES": str(tmp_path / "sent"),
+            "DERMSERVE_IMAGES": str(tmp_path / "stored"),
+        },
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert run.stdout.strip() == "[b'mine']", run.stderr

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sqlite3
 import subprocess
 import sys
 import threading
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import data.catalogue.database
+from data.catalogue.database import Database
+from data.catalogue.uploads import Uploads
 from models.errors import MISTAKE, CatalogueUnavailable, DermServeError, NotFound
 from serve_app import archive as module
 from serve_app.archive import Archive
@@ -122,6 +128,122 @@ async def test_a_caller_who_leaves_stops_what_has_not_begun(archive: Archive) ->
     page = await archive.page({})
     assert isinstance(page, dict)
     assert page["total"] == 0
+
+
+def _images(storage: Path) -> list[str]:
+    return sorted(path.name for path in (storage / "images").rglob("*.jpg"))
+
+
+async def test_a_catalogue_that_fails_leaves_no_images(
+    archive: Archive, database: Database, storage: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that cannot be removed while it fails go with the next upload."""
+    with monkeypatch.context() as patch:
+        patch.setattr(data.catalogue.database, "BUSY_TIMEOUT_S", 0.05)
+        await archive.page({})  # the catalogue is made
+        with closing(sqlite3.connect(storage / "catalogue.db", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            found = await archive.add(IMAGES_SENT, "test")
+            assert {type(one) for one in found} == {CatalogueUnavailable}
+            await _idle(archive)
+            assert len(_images(storage)) == len(IMAGES_SENT)
+    (verdict,) = await archive.add(IMAGES_SENT[:1], "test")
+    assert isinstance(verdict, Verdict)
+    assert [f"{one.content_hash}.jpg" for one in Uploads(database).page().items] == _images(storage)
+    assert verdict.verdict == "needs_label"
+
+
+async def test_of_a_chunk_that_fails_only_what_was_entered_stays(
+    archive: Archive, database: Database, storage: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalogue = archive._archivist.catalogue
+    calls = iter(range(100))
+
+    def fail_at_the_third(*args: Any) -> Verdict:
+        if next(calls) == 2:
+            raise CatalogueUnavailable("The catalogue is locked.")
+        return catalogue(*args)
+
+    monkeypatch.setattr(archive._archivist, "catalogue", fail_at_the_third)
+    found = await archive.add(IMAGES_SENT, "test")
+    assert sum(isinstance(one, Verdict) for one in found) == 2
+    await _idle(archive)
+    hashes = [upload.content_hash for upload in Uploads(database).page().items]
+    assert sorted(f"{one}.jpg" for one in hashes) == _images(storage)
+    assert len(hashes) == 2
+
+
+async def test_a_caller_who_leaves_while_the_model_looks_leaves_no_images(
+    archive: Archive, database: Database, storage: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looking = asyncio.Event()
+
+    class Silent:
+        async def classify(self, images: list[bytes]) -> None:
+            looking.set()
+            await asyncio.Event().wait()
+
+    monkeypatch.setattr(archive, "_chain", InProcessHandle(Silent()))
+    adding = asyncio.create_task(archive.add(IMAGES_SENT, "test"))
+    await looking.wait()
+    assert len(_images(storage)) == len(IMAGES_SENT)
+    adding.cancel()
+    await asyncio.gather(adding, return_exceptions=True)
+    await _idle(archive)
+    assert _images(storage) == []
+    assert Uploads(database).page().total == 0
+
+
+async def test_a_caller_who_leaves_in_the_middle_of_storing_leaves_no_image(
+    archive: Archive, storage: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storing, go_on = threading.Event(), threading.Event()
+    put = archive._archivist._store.put
+
+    def put_late(*args: Any) -> str:
+        storing.set()
+        assert go_on.wait(60)
+        return put(*args)
+
+    monkeypatch.setattr(archive._archivist._store, "put", put_late)
+    adding = asyncio.create_task(archive.add(IMAGES_SENT[:1], "test"))
+    await asyncio.to_thread(storing.wait, 60)
+    adding.cancel()
+    await asyncio.gather(adding, return_exceptions=True)
+    go_on.set()
+    await _idle(archive)
+    assert _images(storage) == []
+
+
+async def test_a_caller_who_leaves_while_his_upload_is_entered_leaves_both_or_none(
+    archive: Archive, database: Database, storage: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entering, go_on = threading.Event(), threading.Event()
+    catalogue = archive._archivist.catalogue
+
+    def enter_late(*args: Any) -> Verdict:
+        entering.set()
+        assert go_on.wait(60)
+        return catalogue(*args)
+
+    monkeypatch.setattr(archive._archivist, "catalogue", enter_late)
+    adding = asyncio.create_task(archive.add(IMAGES_SENT[:2], "test"))
+    await asyncio.to_thread(entering.wait, 60)
+    adding.cancel()
+    await asyncio.gather(adding, return_exceptions=True)
+    go_on.set()
+    await _idle(archive)
+    (upload,) = Uploads(database).page().items
+    assert _images(storage) == [f"{upload.content_hash}.jpg"]
+
+
+async def _idle(archive: Archive) -> None:
+    """Wait until the threads of pixels have nothing to do, and then those of the catalogue."""
+    for pool in (archive._pixels, archive._catalogue):
+        meeting = threading.Barrier(pool._max_workers + 1)
+        for _ in range(pool._max_workers):
+            pool.submit(meeting.wait, 60)
+        await asyncio.to_thread(meeting.wait, 60)
 
 
 def test_an_ingress_needs_neither_database_nor_search() -> None:

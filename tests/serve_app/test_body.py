@@ -45,6 +45,13 @@ GOOD: dict[str, dict[str, Any]] = {
         "content": form(file(SMALL)),
         "headers": {"content-type": FORM["content-type"] + "; charset=klingon"},
     },
+    **{
+        f"charset {name}": {
+            "content": form(file(SMALL, name="läsion.jpg"), ('name="note"', "für später".encode())),
+            "headers": {"content-type": f"{FORM['content-type']}; charset={name}"},
+        }
+        for name in ("undefined", "idna", "punycode", "utf-7", "unicode_escape", "rot13", "hex")
+    },
     "filled up to the limit": {"content": SMALL + bytes(LIMIT - len(SMALL))},
 }
 

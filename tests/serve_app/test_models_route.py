@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from models.errors import ModelPinned, RolloutActive
+from models.errors import ModelPinned, PackageDamaged, RolloutActive
 from models.package import CARD_FILE, ModelPackage
 from serve_app import model_schemas as schemas
 from serve_app.retrain_schemas import Rollout
@@ -118,3 +118,16 @@ async def test_what_the_state_forbids(
 ) -> None:
     trainer.error = error
     assert error_of(await api.post(path), 409, error.code).message == error.message
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("get", "/models/3"), ("get", "/models/3/report"), ("post", "/models/3/promote")],
+)
+async def test_a_damaged_package(
+    api: httpx.AsyncClient, trainer: InProcessTrainer, method: str, path: str
+) -> None:
+    trainer.error = PackageDamaged("The package of version 3 is damaged.")
+    error_of(await api.request(method, path), 409, "package_damaged")
+    paths = (await api.get("/openapi.json")).json()["paths"]
+    assert "409" in paths[path.replace("3", "{version}")][method]["responses"]

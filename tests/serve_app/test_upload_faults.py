@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import io
+import re
 import resource
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from starlette.datastructures import UploadFile
 
 import data.catalogue.database
 from data.catalogue.database import Database
@@ -22,8 +25,10 @@ from serve_app import form as form_module
 from serve_app.archive import Archive
 from serve_app.archive_client import MAX_UPLOADS, ArchiveClient
 from serve_app.settings import ServeSettings
+from serve_app.trainer_client import TrainerClient
 from serve_app.upload import Label, NewImage, Verdict
-from tests.serve_app.forms import error_of, file
+from serve_app.upload_form import UploadForm
+from tests.serve_app.forms import FORM, error_of, file, form
 from tests.serve_app.handles import InProcessHandle
 from tests.serve_app.test_upload_route import ALL, IMAGES, NV, answer, sent, stored, text, verdicts
 
@@ -48,7 +53,7 @@ async def test_no_room_for_images(
     with full_disk():
         response = await api.post("/upload/bulk", **sent(*ALL))
     error = error_of(response, 507, "storage_full")
-    assert "0 of 7 files were stored" in error.message
+    assert "At least 0 of 7 files were stored" in error.message
     assert len(stored(database)) == 1
     assert len([path for path in (storage / "images").rglob("*") if path.is_file()]) == 1
     again = answer(await api.post("/upload/bulk", **sent(*ALL)))
@@ -99,32 +104,75 @@ class _Failing:
         return [self._error] * len(images)
 
 
-@pytest.mark.parametrize(
-    ("error", "raised"),
-    [
-        (StageUnavailable("A part of the server is restarting."), StageUnavailable),
-        (None, DeadlineExceeded),
-    ],
-    ids=["lost", "silent"],
-)
-async def test_an_archive_that_fails_between_two_chunks(
+async def test_an_archive_that_is_lost_between_two_chunks(
     api: httpx.AsyncClient,
     archive: Archive,
     archive_client: ArchiveClient,
     database: Database,
     monkeypatch: pytest.MonkeyPatch,
-    error: Exception | None,
-    raised: type[Exception],
 ) -> None:
+    error = StageUnavailable("A part of the server is restarting.")
     monkeypatch.setattr(archive_client, "_archive", InProcessHandle(_Failing(archive, 2, error)))
-    hasty = archive_client._settings.model_copy(update={"deadline_s": 0.5})
-    monkeypatch.setattr(archive_client, "_settings", hasty)
-    response = await api.post("/upload/bulk", **sent(*ALL))
-    found = error_of(response, raised.status, raised.code)  # type: ignore[attr-defined]
-    count = len(stored(database))
-    assert count <= 4
-    assert f"{count} of 7 files were stored" in found.message
-    monkeypatch.undo()
+    found = error_of(await api.post("/upload/bulk", **sent(*ALL)), 503, "stage_unavailable")
+    assert len(stored(database)) == 4
+    assert "At least 4 of 7 files were stored" in found.message
+
+
+async def test_an_archive_that_falls_silent_between_two_chunks(
+    archive: Archive, archive_client: ArchiveClient, database: Database
+) -> None:
+    silent: Any = InProcessHandle(_Failing(archive, 2, None))
+    client = ArchiveClient(silent, archive_client._settings)
+    deadline = asyncio.get_running_loop().time() + 2
+    files = [UploadFile(io.BytesIO(one), size=len(one)) for one in IMAGES.values()]
+    with pytest.raises(DeadlineExceeded) as raised:
+        await client.add(UploadForm(files, [_NONE] * len(files), None), "test", deadline)
+    assert asyncio.get_running_loop().time() >= deadline
+    said = re.search(r"At least (\d) of 7 files were stored", raised.value.message)
+    assert said is not None
+    assert int(said[1]) <= len(stored(database)) <= 4
+
+
+async def test_reading_a_body_takes_of_its_deadline(
+    api: httpx.AsyncClient,
+    archive_client: ArchiveClient,
+    trainer_client: TrainerClient,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Serve hangs up after a time that counts from the beginning of the request."""
+    loop = asyncio.get_running_loop()
+    ends: list[float] = []
+
+    async def body() -> AsyncIterator[bytes]:
+        ends.append(loop.time() + archive_client._settings.deadline_s)
+        yield form(ALL[0])
+
+    async def add(upload: UploadForm, actor: str, deadline: float) -> list[Verdict]:
+        ends.append(deadline)
+        loop.time = lambda: deadline - 2  # type: ignore[method-assign]
+        return [Verdict("rejected", reason="It is a test.")]
+
+    async def ask(method: str, *, timeout_s: float) -> None:
+        del loop.time  # type: ignore[attr-defined]
+        ends.append(timeout_s)
+
+    monkeypatch.setattr(archive_client, "add", add)
+    monkeypatch.setattr(trainer_client, "ask", ask)
+    answer(await api.post("/upload/bulk", content=body(), headers=FORM))
+    at_first_byte, given, left_s = ends
+    assert given <= at_first_byte
+    assert left_s == pytest.approx(2)
+
+
+async def test_an_upload_that_is_late_already_is_not_begun(
+    archive: Archive, archive_client: ArchiveClient, database: Database, storage: Path
+) -> None:
+    files = [UploadFile(io.BytesIO(NV), size=len(NV))]
+    late = asyncio.get_running_loop().time()
+    with pytest.raises(DeadlineExceeded, match="Send fewer images"):
+        await archive_client.add(UploadForm(files, [_NONE], None), "test", late)
+    assert stored(database) == ()
+    assert not (storage / "images").exists()
 
 
 async def test_more_uploads_than_places(

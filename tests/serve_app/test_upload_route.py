@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import zipfile
@@ -361,6 +362,11 @@ BAD_FORMS: dict[str, tuple[dict[str, Any], int, str]] = {
         413,
         "body_too_large",
     ),
+    "three long labels": (
+        sent(file(NV, "files"), *[text("labels", "x" * 700_000)] * 3),
+        413,
+        "body_too_large",
+    ),
     "too many bytes": (
         sent(*[file(bytes(199_000), "files", f"{number}.jpg") for number in range(11)]),
         413,
@@ -409,6 +415,56 @@ async def test_an_announced_body_is_refused_before_it_is_read(api: httpx.AsyncCl
     response = await api.post("/upload/bulk", content=chunks(parts()), headers=headers)
     error_of(response, 413, "body_too_large")
     assert not read
+
+
+@pytest.mark.parametrize(
+    "charset",
+    ["latin-1", "undefined", "idna", "punycode", "utf-7", "utf-16", "unicode_escape", "rot13"],
+)
+async def test_a_form_is_in_utf_8_whatever_it_says(
+    api: httpx.AsyncClient, database: Database, charset: str
+) -> None:
+    headers = {"content-type": f"{FORM['content-type']}; charset={charset}"}
+    parts = [file(NV, "files", "läsion.jpg"), text("uploader", "Dr. Müller")]
+    found = answer(await api.post("/upload/bulk", content=form(*parts), headers=headers))
+    assert [result.filename for result in found.results] == ["läsion.jpg"]
+    assert [upload.uploader for upload in stored(database)] == ["Dr. Müller"]
+
+
+async def test_a_charset_that_decodes_for_minutes_holds_up_nobody(api: httpx.AsyncClient) -> None:
+    """Python's punycode takes time that grows with the square of the text."""
+    headers = {"content-type": f"{FORM['content-type']}; charset=punycode"}
+    labels = form(file(NV, "files"), text("labels", f"{'b' * 500_000}-{'a' * 500_000}"))
+    response = await asyncio.wait_for(
+        api.post("/upload/bulk", content=labels, headers=headers), timeout=30
+    )
+    assert verdicts(answer(response)) == ["rejected"]
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        text("labels", '{"a.jpg": "\\ud800"}'),
+        text("labels", '{"a.jpg": {"label": "nv", "lesion_id": "\\ud800"}}'),
+        text("labels", '{"a.jpg": {"label": "nv", "label_source": "\\udfff"}}'),
+        text("labels", '{"\\ud800.jpg": "nv"}'),
+        text("labels", '{"a.jpg": {"\\ud800": "nv"}}'),
+        text("labels", '{"\\ud800": 1}'),
+        ('name="manifest"', b"file,label\n\xed\xa0\x80,nv\n"),
+        ('name="uploader"', b"\xed\xa0\x80"),
+        ('name="\udcff"'.encode("utf-8", "surrogatepass").decode("latin-1"), b"x"),
+    ],
+    ids=range(9),
+)
+async def test_what_utf_8_cannot_hold_is_answered(
+    api: httpx.AsyncClient, database: Database, part: Part
+) -> None:
+    response = await api.post("/upload/bulk", **sent(file(NV, "files", "a.jpg"), part))
+    if response.status_code == 200:
+        assert verdicts(answer(response)) == ["rejected"]
+    else:
+        assert response.status_code == 422
+    assert stored(database) == ()
 
 
 async def test_names_are_echoed_and_never_used(

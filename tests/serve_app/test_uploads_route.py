@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,9 @@ from data.frozen import FrozenSplit
 from models.classes import CLASSES
 from models.preprocessing import decode_image
 from serve_app import upload_schemas as schemas
+from serve_app.archive_client import ArchiveClient
 from tests.serve_app.forms import error_of, file
+from tests.serve_app.handles import InProcessHandle
 from tests.serve_app.test_upload_route import ALL, IMAGES, NV, answer, sent, stored, text
 
 NOBODY = "0" * 32
@@ -158,6 +161,7 @@ async def test_labels_from_the_review_queue(
         ({"label": "bcc", "label_source": "consensus"}, ("bcc", "consensus", "L1")),
         ({"lesion_id": None}, ("bcc", "consensus", None)),
         ({"lesion_id": "L7"}, ("bcc", "consensus", "L7")),
+        ({"lesion_id": " L7 "}, ("bcc", "consensus", "L7")),  # as the upload form has it
         ({"label": None}, (None, None, "L7")),
     ]
     for change, expected in changes:
@@ -168,7 +172,7 @@ async def test_labels_from_the_review_queue(
         assert found.status == ("needs_label" if found.label is None else "labelled")
     assert (await api.get(f"/uploads/{queue[-1]}")).json() == response.json()
     entries = [e for e in audit.latest(database, 100) if e.event == "upload.changed"]
-    assert len(entries) == len(changes) - 1  # one of them changed nothing
+    assert len(entries) == len(changes) - 2  # two of them changed nothing
     assert {entry.actor for entry in entries} == {"api"}
 
 
@@ -183,6 +187,9 @@ async def test_labels_from_the_review_queue(
         (b'{"label_source": "guess"}', 422, "invalid_field"),
         (b'{"lesion_id": ""}', 422, "invalid_field"),
         (b'{"lesion_id": "a\\u0000"}', 422, "invalid_field"),
+        (b'{"lesion_id": " \\t"}', 422, "invalid_field"),
+        (b'{"lesion_id": "\\ud800"}', 400, "malformed_request"),
+        (b'{"\\ud800": 1}', 400, "malformed_request"),
         (b'{"uploader": "me"}', 422, "invalid_field"),
         (b'{"id": "0"}', 422, "invalid_field"),
         (b"[]", 422, "invalid_field"),
@@ -193,7 +200,7 @@ async def test_labels_from_the_review_queue(
         (b"[" * 60_000, 400, "malformed_request"),
         (b'{"label": "' + b"x" * 70_000 + b'"}', 413, "body_too_large"),
     ],
-    ids=range(17),
+    ids=range(20),
 )
 async def test_a_change_that_cannot_be(
     api: httpx.AsyncClient, queue: list[str], body: bytes, status: int, code: str
@@ -249,3 +256,34 @@ async def test_a_removal_names_the_models_that_learned_from_it(
         (await api.delete(f"/uploads/{queue[-1]}")).content
     )
     assert deleted.models == []
+
+
+async def test_the_contract_names_every_error(api: httpx.AsyncClient) -> None:
+    paths = (await api.get("/openapi.json")).json()["paths"]
+    for path in ("/upload/bulk", "/uploads", "/uploads/{id}", "/uploads/{id}/image"):
+        for method, route in paths[path].items():
+            assert {"503", "504"} <= route["responses"].keys(), (method, path)
+    assert "413" in paths["/uploads/{id}"]["patch"]["responses"]
+    assert "413" in paths["/retrain"]["post"]["responses"]
+
+
+@pytest.mark.parametrize("method", ["GET", "PATCH", "DELETE", "GET image", "GET all"])
+async def test_an_archive_that_does_not_answer(
+    api: httpx.AsyncClient,
+    archive_client: ArchiveClient,
+    monkeypatch: pytest.MonkeyPatch,
+    method: str,
+) -> None:
+    class Silent:
+        async def _wait(self, *_: object) -> None:
+            await asyncio.Event().wait()
+
+        page = get = image = change = delete = _wait
+
+    monkeypatch.setattr(archive_client, "_archive", InProcessHandle(Silent()))
+    hasty = archive_client._settings.model_copy(update={"deadline_s": 0.05})
+    monkeypatch.setattr(archive_client, "_settings", hasty)
+    verb, _, tail = method.partition(" ")
+    path = {"": f"/uploads/{NOBODY}", "image": f"/uploads/{NOBODY}/image", "all": "/uploads"}[tail]
+    body = {"json": {"label": "nv"}} if verb == "PATCH" else {}
+    error_of(await api.request(verb, path, **body), 504, "deadline_exceeded")

@@ -10,8 +10,15 @@ from data.catalogue.record import as_json
 from data.catalogue.rollouts import Rollout, Rollouts
 from data.catalogue.runs import Runs
 from data.catalogue.uploads import Uploads
-from models.errors import DermServeError, GateRefused, NotFound
+from models.errors import (
+    DermServeError,
+    GateRefused,
+    InvalidConfiguration,
+    InvalidField,
+    NotFound,
+)
 from models.package import CARD_FILE, ModelPackage
+from training.settings import RetrainSettings
 
 THRESHOLD = 10
 
@@ -40,9 +47,15 @@ class InProcessTrainer:
     def waiting(self) -> Any:
         return self._answer("waiting", self._waiting)
 
-    def start(self, mode: str | None, actor: str) -> Any:
-        wish: Any = mode or "head"
-        return self._answer("start", lambda: as_json(self.runs.request(wish, "manual", actor)))
+    def start(self, mode: Any, actor: str) -> Any:
+        def request() -> dict[str, Any]:
+            try:
+                wish = RetrainSettings().mode_of(mode)
+            except InvalidConfiguration as error:
+                raise InvalidField(error.message) from error
+            return as_json(self.runs.request(wish, "manual", actor))
+
+        return self._answer("start", request)
 
     def cancel(self, actor: str) -> Any:
         return self._answer("cancel", lambda: as_json(self.runs.cancel(actor)))
