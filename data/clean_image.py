@@ -46,8 +46,8 @@ def clean_image(data: bytes, limits: ImageLimits = DEFAULT_LIMITS) -> CleanImage
 
     Of a JPEG only the orientation is kept, as EXIF with that one tag. In any other image the
     orientation is applied, transparency is kept but nothing beneath it, palettes become colours,
-    and deep samples are cut to the 8 bits that the model sees. Two files that differ in their metadata alone
-    become the same bytes, and what is clean stays as it is.
+    and deep samples are cut to the 8 bits that the model sees. Two files that differ in their
+    metadata alone become the same bytes, and what is clean stays as it is.
 
     Args:
         data: an encoded JPEG, PNG, BMP, GIF, WebP or TIFF image.
