@@ -32,11 +32,21 @@ def folder(tmp_path: Path, jpeg: bytes) -> Path:
     return tmp_path
 
 
-def test_the_curl_line_is_answered(server: LocalServer, folder: Path) -> None:
-    (line,) = [block for block in _blocks("sh") if block.startswith("curl")]
-    command = shlex.split(line.replace("http://127.0.0.1:8000", server.url))
-    result = subprocess.run([*command, "-s"], cwd=folder, capture_output=True, check=True)
-    schemas.Prediction.model_validate_json(result.stdout)
+def test_the_curl_lines_are_answered(server: LocalServer, folder: Path) -> None:
+    blocks = [block for block in _blocks("sh") if block.startswith("curl")]
+    lines = "".join(blocks).replace("\\\n", " ").replace("http://127.0.0.1:8000", server.url)
+    answers = []
+    for line in lines.splitlines():
+        command = [*shlex.split(line), "-s"]
+        result = subprocess.run(command, cwd=folder, capture_output=True, check=True)
+        answers.append(json.loads(result.stdout))
+    predicted, uploaded, status, models, rolled_back = answers
+    schemas.Prediction.model_validate(predicted)
+    assert uploaded["results"][0]["verdict"] in ("accepted", "duplicate")
+    assert status["waiting"]["threshold"] == 10
+    assert models["champion"] in [model["version"] for model in models["models"]]
+    # A new server has nothing to go back to.
+    assert "to_version" in rolled_back or rolled_back["error"]["code"] == "not_found"
 
 
 def test_the_example_answer_is_one(server: LocalServer) -> None:

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from cluster.cli import app, main
 from models.package import ModelPackage
 from training.pipeline import run_training
+from training.storage import RUNS_VARIABLE
 
 RECIPE = """\
 workers: 0
@@ -144,7 +145,7 @@ class _NoTracking:
 
 def _keep_var(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     """Runs and records go to the test's folder."""
-    monkeypatch.setattr("training.trainer.var_folder", lambda: folder / "var")
+    monkeypatch.setenv(RUNS_VARIABLE, str(folder / "var" / "runs"))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'var' / 'mlflow.db'}")
     monkeypatch.delenv("DERMSERVE_REGISTRY", raising=False)
 

@@ -87,6 +87,8 @@ def _events(client: httpx.Client, ended: threading.Event, events: list[dict[str,
             for line in stream.iter_lines():
                 if line.startswith("data:"):
                     events.append(json.loads(line.removeprefix("data:")))
+                if ended.is_set():
+                    return
 
 
 def _processes(*names: str) -> list[int]:
@@ -109,7 +111,6 @@ def test_ten_uploads_become_the_model_that_serves(client: httpx.Client, jpeg: by
     assert Counter(verdict["verdict"] for verdict in verdicts) == {"accepted": missing}
     _wait_for_phase(client, "training", "packaging", "gate", "registering")
     status = _wait_until_idle(client)
-    ended.set()
     last = status["last"]
     assert (last["state"], last["trigger"], last["champion_version"]) == (
         "promoted",
@@ -141,9 +142,12 @@ def test_ten_uploads_become_the_model_that_serves(client: httpx.Client, jpeg: by
     assert back.status_code == 200, back.text
     assert back.json()["to_version"] == before
     assert _version(client, jpeg) == before
+    ended.set()  # before the last change, whose event lets the listener go
     forth = client.post(f"/models/{version}/promote")
     assert forth.status_code == 200, forth.text
     assert _version(client, jpeg) == version
+    thread.join(PATIENCE_S)
+    assert not thread.is_alive()
 
 
 def test_there_is_never_a_second_run_and_the_first_can_be_stopped(client: httpx.Client) -> None:
