@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import httpx
@@ -16,6 +17,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.command import run
 from benchmarks.wrk import LoadFailed
 from data.synthetic import synthetic_jpeg
 from models.classes import CLASSES
@@ -47,9 +49,12 @@ def main(
 
     Example: python -m benchmarks.faults $(pgrep -f 'dermserve up')
     """
+    chosen = parts.split(",")
+    if unknown := [part for part in chosen if part not in PARTS]:
+        raise typer.BadParameter(f"{unknown[0]} is none of {', '.join(PARTS)}")
     console = Console()
     table = Table("killed", "run", "attempts", "seconds", "answers", "down for s", "uploads")
-    for index, part in enumerate(parts.split(",")):
+    for index, part in enumerate(chosen):
         with console.status(f"Killing the {part} during a run"):
             table.add_row(part, *_kill(url, pid, PARTS[part], 100 * seed + 10 * index))
     console.print(table)
@@ -97,7 +102,7 @@ def _kill_processes(pid: int, title: str) -> None:
         os.kill(each, signal.SIGKILL)
 
 
-def _wait(client: httpx.Client, reached: Any) -> None:
+def _wait(client: httpx.Client, reached: Callable[[dict[str, Any] | None], bool]) -> None:
     """Wait for a state of the active run; a server under repair may not answer at first."""
     deadline = time.monotonic() + RUN_TIMEOUT_S
     while time.monotonic() < deadline:
@@ -150,4 +155,4 @@ class _Load:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run(main)

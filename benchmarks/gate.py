@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.command import run
 from models.architecture import load_classifier
 from models.classes import CLASSES
 from models.features import ReplayFeatures, load_replay
@@ -243,4 +244,4 @@ def _summary(decisions: Sequence[GateDecision]) -> list[str]:
 
 
 if __name__ == "__main__":
-    typer.run(gate)
+    run(gate)

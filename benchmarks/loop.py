@@ -9,6 +9,8 @@ import httpx
 import typer
 from rich.console import Console
 
+from benchmarks.answer import answer_of
+from benchmarks.command import run
 from benchmarks.wrk import LoadFailed
 from data.synthetic import synthetic_jpeg
 from models.classes import CLASSES
@@ -27,8 +29,8 @@ def main(
     """
     console = Console()
     with httpx.Client(base_url=url, timeout=60) as client:
-        before = _answer(client.get("/health"))["model"]["version"]
-        waiting = _answer(client.get("/retrain/status"))["waiting"]
+        before = answer_of(client.get("/health"))["model"]["version"]
+        waiting = answer_of(client.get("/retrain/status"))["waiting"]
         count = waiting["missing"]
         console.print(f"Version {before} serves; {count} labelled images are missing.")
         labels = [CLASSES[index % len(CLASSES)] for index in range(count)]
@@ -36,19 +38,19 @@ def main(
             ("files", (f"{index}.jpg", synthetic_jpeg(code, 1000 * seed + index), "image/jpeg"))
             for index, code in enumerate(labels)
         ]
-        uploaded = _answer(client.post("/upload/bulk", files=files, data={"labels": labels}))
+        uploaded = answer_of(client.post("/upload/bulk", files=files, data={"labels": labels}))
         started = time.monotonic()
         console.print(f"Uploaded: {uploaded['counts']}")
         phase = ""
         while True:
             if time.monotonic() - started > timeout_s:
                 raise LoadFailed(f"The loop was not closed within {timeout_s:.0f} s.")
-            status = _answer(client.get("/retrain/status"))
+            status = answer_of(client.get("/retrain/status"))
             run: dict[str, Any] | None = status["run"]
             if run is not None and run["phase"] != phase:
                 phase = run["phase"]
                 console.print(f"{time.monotonic() - started:7.1f} s  {phase}")
-            serving = _answer(client.get("/health"))["model"]["version"]
+            serving = answer_of(client.get("/health"))["model"]["version"]
             if serving != before:
                 break
             if run is None and status["last"] is not None and phase:
@@ -59,17 +61,10 @@ def main(
         image = client.post("/predict", files={"file": files[0][1]})
         seconds = time.monotonic() - started
     console.print(
-        f"Version {_answer(image)['model_version']} answers [bold]{seconds:.1f} s[/] after the "
+        f"Version {answer_of(image)['model_version']} answers [bold]{seconds:.1f} s[/] after the "
         "last upload."
     )
 
 
-def _answer(response: httpx.Response) -> dict[str, Any]:
-    if response.status_code != 200:
-        raise LoadFailed(f"{response.request.url} answered {response.status_code}: {response.text}")
-    answer: dict[str, Any] = response.json()
-    return answer
-
-
 if __name__ == "__main__":
-    typer.run(main)
+    run(main)

@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from sklearn.metrics import balanced_accuracy_score
 
+from benchmarks.command import run
 from data.ham10000 import load_ham10000
 from data.splits import frozen_split
 from data.synthetic import synthetic_lesion
@@ -207,4 +208,4 @@ def _synthetic() -> tuple[Images, None]:
 
 
 if __name__ == "__main__":
-    typer.run(precision)
+    run(precision)

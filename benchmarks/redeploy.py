@@ -6,13 +6,15 @@ import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import httpx
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.answer import answer_of
+from benchmarks.command import run
 from benchmarks.images import image_files
 from benchmarks.wrk import LoadFailed, LoadResult, run_wrk
 
@@ -40,7 +42,7 @@ def main(
         ThreadPoolExecutor(1) as pool,
         tempfile.TemporaryDirectory() as scratch,
     ):
-        versions = [model["version"] for model in _answer(client.get("/models"))["models"]]
+        versions = [model["version"] for model in answer_of(client.get("/models"))["models"]]
         if len(versions) < 2:
             raise LoadFailed("The registry holds one version only. Retrain or register another.")
         files = image_files(images, Path(scratch))
@@ -84,23 +86,16 @@ def main(
 
 def _change(client: httpx.Client, versions: list[str], *, rollback: bool) -> tuple[str, float]:
     """Roll back, or promote the version after the champion; says which, and its seconds."""
-    champion = _answer(client.get("/models"))["champion"]
+    champion = answer_of(client.get("/models"))["champion"]
     following = versions[(versions.index(champion) + 1) % len(versions)]
     path = "/models/rollback" if rollback else f"/models/{following}/promote"
     started = time.perf_counter()
-    rollout = _answer(client.post(path, params={} if rollback else {"force": "true"}))
+    rollout = answer_of(client.post(path, params={} if rollback else {"force": "true"}))
     seconds = time.perf_counter() - started
     if rollout["state"] not in ("observing", "completed"):
         raise LoadFailed(f"{path} left the rollout {rollout['state']}: {rollout['reason']}")
     return f"{rollout['kind']} {rollout['from_version']} -> {rollout['to_version']}", seconds
 
 
-def _answer(response: httpx.Response) -> dict[str, Any]:
-    if response.status_code != 200:
-        raise LoadFailed(f"{response.request.url} answered {response.status_code}: {response.text}")
-    answer: dict[str, Any] = response.json()
-    return answer
-
-
 if __name__ == "__main__":
-    typer.run(main)
+    run(main)

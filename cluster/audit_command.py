@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated
 
 import typer
@@ -39,6 +40,9 @@ def verify(
 @app.command("list")
 def list_entries(
     last: Annotated[int, typer.Option(min=1, max=10_000, help="Number of rows.")] = 20,
+    full: Annotated[
+        bool, typer.Option("--full", help="All details as JSON, also the gate's rules.")
+    ] = False,
 ) -> None:
     """List the newest rows, the newest last; `verify` says whether they can be trusted.
 
@@ -47,11 +51,22 @@ def list_entries(
     database = Database()
     table = Table("row", "time (UTC)", "event", "by", "details")
     for entry in latest(database, last):
-        shown = (str(entry.number), entry.time[:19], entry.event, entry.actor, entry.details)
+        details = entry.details if full else _in_short(entry.details)
+        shown = (str(entry.number), entry.time[:19], entry.event, entry.actor, details)
         # As text, not markup: details may hold brackets.
         table.add_row(*(Text(value, overflow="fold") for value in shown))
     Console().print(table)
     _say(f"Catalogue: {database}.")
+
+
+def _in_short(details: str) -> str:
+    """The plain values among the details; a decision's rules alone would fill a screen."""
+    document = json.loads(details)
+    return ", ".join(
+        f"{name}: {'...' if isinstance(value, dict | list) and value else value}"
+        for name, value in document.items()
+        if value not in (None, [], {})
+    )
 
 
 def _say(sentence: str) -> None:

@@ -33,13 +33,14 @@ def list_versions() -> None:
     """
     registry = Registry()
     registry.champion()  # a new registry begins with the bundled package
-    table = Table("", "version", "registered", *_MAIN_METRICS.values(), "dataset")
+    table = Table("", "version", "registered", *_MAIN_METRICS.values(), "gate", "dataset")
     for version in registry.versions():
         table.add_row(
             "*" if version.champion else "",
             version.version,
             _when(version),
             *(_metric(version, name) for name in _MAIN_METRICS),
+            version.verdict or "-",
             Text(version.dataset_hash[:12]),
         )
     console = Console()

@@ -11,11 +11,9 @@ from collections.abc import Awaitable, Callable
 from ray import serve
 
 from models.replica_report import ReplicaReport
+from serve_app.trainer_client import TRAINER
 
 logger = logging.getLogger("ray.serve")
-
-TRAINER = "trainer"
-"""Name of the application whose method `report` is called."""
 
 PERIOD_S = 2.0
 """Longest time between two reports; a change is reported at once."""

@@ -65,7 +65,8 @@ def test_the_newest_rows_are_listed() -> None:
     assert "test.event0" not in result.output
     assert result.output.index("test.event1") < result.output.index("test.event2")
     assert "[bold]tester" in result.output
-    assert '{"label":"mel [blue]"}' in result.output
+    assert "label: mel [blue]" in result.output
+    assert '{"label":"mel [blue]"}' in _audit("list", "--last", "2", "--full").output
     assert _audit("list", "--last", "0").exit_code == 2
 
 

@@ -45,7 +45,7 @@ CANCEL_GRACE_S = 30.0
 """For the step under way; after it, a cancelled learner is killed."""
 
 
-_PASSING = (CatalogueUnavailable, ModelUnavailable, LeaseLost, RolloutActive)
+_TRANSIENT = (CatalogueUnavailable, ModelUnavailable, LeaseLost, RolloutActive)
 """What may be over at the next attempt."""
 
 
@@ -136,7 +136,7 @@ class Retrainer:
                     f"Its process was lost {claimed.attempts} times, at last with: {lost} The logs "
                     "of the trainer say more; POST /retrain tries again.",
                 )
-        except _PASSING:
+        except _TRANSIENT:
             raise
         except DermServeError as error:
             # What would be the same at the next attempt, such as a version name that is taken.
@@ -196,7 +196,7 @@ class Retrainer:
         error = self._watch(process, run, owner)
         if error is None:
             return
-        if isinstance(error, _PASSING):
+        if isinstance(error, _TRANSIENT):
             raise LearnerLost(error.message)
         if self._runs.get(run.id).cancel_requested:
             self._finish(run, owner, "cancelled", "Cancelled on request.")
