@@ -181,6 +181,7 @@ class Trainer:
             raise RuntimeError("a loop of the trainer has ended")
 
     def __del__(self) -> None:
+        """Serve calls it when the replica is to end; the loops then leave things to the next."""
         self._stopped.set()
 
     def _waiting(self) -> dict[str, Any]:
