@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test lint train bench clean
+.PHONY: help install serve test lint train bench load clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -35,6 +35,9 @@ train: $(READY)  ## Train a model: make train DATA=folder/with/HAM10000
 
 bench: $(READY)  ## Measure throughput and latency beside the bare limit
 	$(BIN)/dermserve bench $(if $(IMAGES),--images $(IMAGES))
+
+load: $(READY)  ## Let 10, 50, 100 and 300 Locust users load a running server
+	@$(BIN)/python -m benchmarks.load_report $(if $(IMAGES),--images $(IMAGES))
 
 clean:  ## Remove the environment and what was written at run time
 	rm -rf $(VENV) var

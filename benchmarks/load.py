@@ -16,6 +16,7 @@ from rich.table import Table
 
 from benchmarks.bare_limit import bare_limit
 from benchmarks.images import image_files
+from benchmarks.number_list import whole_numbers
 from benchmarks.wrk import LoadFailed, LoadResult, run_wrk
 from serve_app.engines import EngineName
 
@@ -40,10 +41,7 @@ def bench(
     console = Console()
     engine = _engine_of(url)
     limits: list[float] = []
-    try:
-        results: dict[int, list[LoadResult]] = {int(c): [] for c in concurrency.split(",")}
-    except ValueError as error:
-        raise typer.BadParameter("write numbers with commas, such as 1,64") from error
+    results: dict[int, list[LoadResult]] = {c: [] for c in whole_numbers(concurrency)}
     with tempfile.TemporaryDirectory() as scratch:
         files = image_files(images, Path(scratch))
         predict = f"{url}/predict"

@@ -1,0 +1,70 @@
+"""The overview of a load report: a folder with the numbers as JSON, the figure and an HTML page."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from pydantic import ValidationError
+
+from benchmarks import load_tables
+from benchmarks.load_figure import draw_load
+from benchmarks.load_locust import LOG_FILE, REPORT_FILE
+from benchmarks.load_results import LoadResults
+from benchmarks.load_step import REQUESTS_FILE
+from benchmarks.wrk import LoadFailed
+from training.figure_style import png
+
+PAGE_FILE = "overview.html"
+DATA_FILE = "overview.json"
+FIGURE_FILE = "overview.png"
+
+_TEMPLATE = "load_overview.html.j2"
+
+
+def step_folder(folder: Path, users: int) -> Path:
+    """Where the files of one number of users are."""
+    return folder / f"users-{users:03d}"
+
+
+def write_overview(folder: Path, results: LoadResults) -> Path:
+    """Write `overview.json`, `overview.png` and `overview.html`; the path of the last."""
+    picture = png(draw_load(results))
+    (folder / DATA_FILE).write_text(results.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    (folder / FIGURE_FILE).write_bytes(picture)
+    page = folder / PAGE_FILE
+    page.write_text(_render(results, picture), encoding="utf-8")
+    return page
+
+
+def read_overview(folder: Path) -> LoadResults:
+    """The numbers that an earlier report left in its folder.
+
+    Raises:
+        LoadFailed: if there are none.
+    """
+    path = folder / DATA_FILE
+    try:
+        return LoadResults.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise LoadFailed(f"{path} is no overview of a load report: {error}") from error
+
+
+def _render(results: LoadResults, picture: bytes) -> str:
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    here = Path()
+    return environment.get_template(_TEMPLATE).render(
+        results=results,
+        tables=load_tables,
+        picture=base64.b64encode(picture).decode(),
+        pages={step.users: step_folder(here, step.users) / REPORT_FILE for step in results.steps},
+        requests_file=REQUESTS_FILE,
+        log_file=LOG_FILE,
+    )
