@@ -2,7 +2,7 @@
 
 `@serve.batch` closes a batch when its timer ends, even if the model is still busy with the
 last one; under load the model then works through a queue of small closed batches. Here
-items wait, one by one, until a lane is free, and the lane takes whatever is waiting. A lone
+work waits, item by item, until a lane is free, and the lane takes whatever is waiting. A lone
 item never waits; under load batches grow by themselves.
 """
 
@@ -10,16 +10,41 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections import deque
+import time
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
-Item = TypeVar("Item")
+from serve_app.work import Priority, Work, expired
+
+Payload = TypeVar("Payload")
 Result = TypeVar("Result")
 
 _OPEN: Any = object()
 """Stands for a result that has not come yet."""
+
+
+@dataclass(slots=True)
+class QueueCounts:
+    """What a queue has counted since it began, exactly; every item ends in one of the first three.
+
+    An item whose caller gave up, or whose deadline passed, while a lane had it was still taken.
+    """
+
+    taken: int = 0
+    """Items that a lane took."""
+    expired: int = 0
+    """Items whose deadline passed while they waited; they cost the next stage nothing."""
+    cancelled: int = 0
+    """Items whose caller gave up while they waited."""
+    batches: int = 0
+    waited_s: float = 0.0
+    """Seconds that the items taken had waited, in all."""
+
+    def copy(self) -> QueueCounts:
+        """As they are now."""
+        return replace(self)
 
 
 @dataclass(eq=False)
@@ -41,19 +66,33 @@ class _Group(Generic[Result]):
         if self.open == 0 and not self.future.done():
             self.future.set_result(self.results)
 
+    def expire(self) -> None:
+        """Answer what is still open; results that come later are nobody's."""
+        for index in range(len(self.results)):
+            self.put(index, expired())
+
 
 @dataclass(eq=False, slots=True)
-class _Waiting(Generic[Item, Result]):
-    item: Item
+class _Waiting(Generic[Payload, Result]):
+    work: Work[Payload]
     weight: int
     group: _Group[Result]
     index: int
+    since: float
+
+    def is_wanted(self, now: float) -> bool:
+        """Whether its caller still waits, and its deadline has not passed."""
+        if self.group.future.done() or self.group.results[self.index] is not _OPEN:
+            return False
+        return self.work.deadline is None or self.work.deadline > now
 
 
-class LateBatcher(Generic[Item, Result]):
-    """Groups waiting items into batches, never more batches at once than there are lanes.
+class LateBatcher(Generic[Payload, Result]):
+    """Groups waiting work into batches, never more batches at once than there are lanes.
 
-    Belongs to one event loop; every method runs on it.
+    Interactive work goes first, always: bulk work waits as long as any is waiting. Work whose
+    deadline has passed, or whose caller has given up, is never run. Belongs to one event loop;
+    every method runs on it.
 
     Args:
         run: turns a batch into one result per item, in order. A result may be an exception,
@@ -61,50 +100,80 @@ class LateBatcher(Generic[Item, Result]):
             batch are tried again one by one, so that only the ones at fault fail.
         max_batch: largest batch, at least 1.
         lanes: batches in progress at the same time, at least 1.
-        weigh: weight of an item, such as its bytes.
+        weigh: weight of a payload, such as its bytes.
         max_weight: a batch of several items never weighs more.
     """
 
     def __init__(
         self,
-        run: Callable[[list[Item]], Awaitable[Sequence[Result | Exception]]],
+        run: Callable[[list[Work[Payload]]], Awaitable[Sequence[Result | Exception]]],
         *,
         max_batch: int,
         lanes: int = 1,
-        weigh: Callable[[Item], int] = lambda item: 0,
+        weigh: Callable[[Payload], int] = lambda payload: 0,
         max_weight: int = 0,
     ) -> None:
+        self.counts = QueueCounts()
         self._run = run
         self._max_batch = max_batch
         self._weigh = weigh
         self._max_weight = max_weight
         self._free_lanes = lanes
-        self._waiting: deque[_Waiting[Item, Result]] = deque()
+        # What nobody waits for any more has to leave from the middle too: bulk work may wait
+        # behind interactive work for as long as that keeps coming.
+        self._queues: dict[Priority, OrderedDict[_Waiting[Payload, Result], None]] = {
+            priority: OrderedDict() for priority in sorted(Priority)
+        }
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
     def waiting(self) -> int:
         """Items that no lane has taken yet."""
-        return len(self._waiting)
+        return sum(map(len, self._queues.values()))
 
-    async def submit(self, items: Sequence[Item]) -> list[Result | Exception]:
+    async def submit(self, works: Sequence[Work[Payload]]) -> list[Result | Exception]:
         """Wait for the results of some items, in their order.
 
         Items of one call may run in different batches, beside items of other calls. If the
-        caller is cancelled, those that no lane has taken yet are dropped.
+        caller is cancelled, those that no lane has taken yet are dropped. When the last of their
+        deadlines passes, whatever has no result has `DeadlineExceeded` for one.
         """
-        if not items:
+        if not works:
             return []
-        group: _Group[Result] = _Group(
-            asyncio.get_running_loop().create_future(), [_OPEN] * len(items)
-        )
+        loop = asyncio.get_running_loop()
+        group: _Group[Result] = _Group(loop.create_future(), [_OPEN] * len(works))
+        since = time.monotonic()
         # Weighed before any is queued: an item that cannot be weighed is its caller's error.
-        weighed = [
-            _Waiting(item, self._weigh(item), group, index) for index, item in enumerate(items)
+        waiting = [
+            _Waiting(work, self._weigh(work.payload), group, index, since)
+            for index, work in enumerate(works)
         ]
-        self._waiting.extend(weighed)
+        for one in waiting:
+            self._queues[one.work.priority][one] = None
         self._fill_lanes()
-        return await group.future
+        timer = None
+        deadlines = [work.deadline for work in works if work.deadline is not None]
+        if len(deadlines) == len(works):
+            timer = loop.call_later(max(deadlines) - since, self._expire, group, waiting)
+        try:
+            return await group.future
+        except asyncio.CancelledError:
+            self.counts.cancelled += self._drop(waiting)
+            raise
+        finally:
+            if timer is not None:
+                timer.cancel()
+
+    def _expire(self, group: _Group[Result], waiting: list[_Waiting[Payload, Result]]) -> None:
+        self.counts.expired += self._drop(waiting)
+        group.expire()
+
+    def _drop(self, waiting: list[_Waiting[Payload, Result]]) -> int:
+        """Have items wait no longer; how many did."""
+        before = self.waiting
+        for one in waiting:
+            self._queues[one.work.priority].pop(one, None)
+        return before - self.waiting
 
     def _fill_lanes(self) -> None:
         while self._free_lanes and (batch := self._take()):
@@ -115,36 +184,59 @@ class LateBatcher(Generic[Item, Result]):
             self._tasks.add(task)  # the loop itself keeps only a weak reference
             task.add_done_callback(self._tasks.discard)
 
-    def _take(self) -> list[_Waiting[Item, Result]]:
-        batch: list[_Waiting[Item, Result]] = []
+    def _take(self) -> list[_Waiting[Payload, Result]]:
+        batch: list[_Waiting[Payload, Result]] = []
         weight = 0
-        while self._waiting and len(batch) < self._max_batch:
-            if self._waiting[0].group.future.done():  # done here means cancelled
-                self._waiting.popleft()
-                continue
-            weight += self._waiting[0].weight
-            if batch and weight > self._max_weight:
-                break
-            batch.append(self._waiting.popleft())
+        now = time.monotonic()
+        for queue in self._queues.values():
+            while queue and len(batch) < self._max_batch:
+                first = next(iter(queue))
+                if not first.is_wanted(now):
+                    del queue[first]
+                    self._refuse(first)
+                    continue
+                weight += first.weight
+                if batch and weight > self._max_weight:
+                    # Lighter work behind it may not overtake it, or it might wait for ever.
+                    return self._count(batch, now)
+                del queue[first]
+                batch.append(first)
+        return self._count(batch, now)
+
+    def _refuse(self, waiting: _Waiting[Payload, Result]) -> None:
+        """Count what is not wanted, and tell its caller, if there is one."""
+        if waiting.group.future.done():
+            self.counts.cancelled += 1
+        else:
+            self.counts.expired += 1
+            waiting.group.put(waiting.index, expired())
+
+    def _count(
+        self, batch: list[_Waiting[Payload, Result]], now: float
+    ) -> list[_Waiting[Payload, Result]]:
+        if batch:
+            self.counts.batches += 1
+            self.counts.taken += len(batch)
+            self.counts.waited_s += sum(now - waiting.since for waiting in batch)
         return batch
 
-    async def _drive(self, batch: list[_Waiting[Item, Result]]) -> None:
+    async def _drive(self, batch: list[_Waiting[Payload, Result]]) -> None:
         """Keep one lane busy until nothing waits."""
         try:
             while batch:
                 await self._run_batch(batch)
                 batch = self._take()
-        except asyncio.CancelledError:
+        except BaseException as error:  # a run that was cancelled, or worse
             for waiting in batch:
-                waiting.group.put(waiting.index, RuntimeError("the run was cancelled"))
+                waiting.group.put(waiting.index, RuntimeError(f"the run ended: {error!r}"))
             raise
         finally:
             self._free_lanes += 1
             self._fill_lanes()
 
-    async def _run_batch(self, batch: list[_Waiting[Item, Result]]) -> None:
+    async def _run_batch(self, batch: list[_Waiting[Payload, Result]]) -> None:
         try:
-            results = await self._run([waiting.item for waiting in batch])
+            results = await self._run([waiting.work for waiting in batch])
             if len(results) != len(batch):
                 raise RuntimeError(f"{len(batch)} items gave {len(results)} results")
         except Exception as error:
@@ -152,7 +244,10 @@ class LateBatcher(Generic[Item, Result]):
                 batch[0].group.put(batch[0].index, error)
                 return
             for waiting in batch:
-                await self._run_batch([waiting])
+                if waiting.is_wanted(time.monotonic()):
+                    await self._run_batch([waiting])
+                else:
+                    waiting.group.put(waiting.index, expired())
             return
         for waiting, result in zip(batch, results, strict=True):
             waiting.group.put(waiting.index, result)

@@ -26,8 +26,15 @@ class ServeSettings(BaseModel):
     engine: EngineName = "auto"
     classifier_cpus: float = Field(0.5, ge=0, description="logical CPUs that Ray reserves")
     classifier_gpus: float = Field(0.0, ge=0, description="GPUs that Ray reserves")
+    colocated: bool = Field(
+        False, description="all three stages in one replica: for one small machine"
+    )
+    shared_memory: bool = Field(
+        True, description="images travel between replicas of one machine through shared memory"
+    )
+    access_log: bool = Field(False, description="a line in Ray's log for every request")
     hop_lanes: int = Field(
-        4,
+        8,
         ge=1,
         description="batches in flight from one replica to the next stage; at least "
         "one for each replica there",
@@ -52,8 +59,8 @@ class ServeSettings(BaseModel):
             raise ValueError(f"max_image_bytes may be {largest} at most")
         if self.max_batch_bytes < self.max_image_bytes:
             raise ValueError("max_batch_bytes must be at least max_image_bytes")
-        if self.max_batch_bytes > self.max_waiting_bytes:
-            raise ValueError(f"max_batch_bytes may be {self.max_waiting_bytes} at most")
+        if self.max_batch_bytes > self.max_waiting_bulk_bytes:
+            raise ValueError(f"max_batch_bytes may be {self.max_waiting_bulk_bytes} at most")
         if self.max_upload_bytes < self.max_image_bytes:
             raise ValueError("max_upload_bytes must be at least max_image_bytes")
         return self
@@ -72,6 +79,25 @@ class ServeSettings(BaseModel):
     def max_waiting(self) -> int:
         """Images one ingress replica holds at once before it answers 503: 16 batches."""
         return 16 * self.max_batch_size
+
+    @property
+    def max_waiting_bulk(self) -> int:
+        """How many of those may be bulk work: half, so that interactive work always finds room."""
+        return self.max_waiting // 2
+
+    @property
+    def max_waiting_bulk_bytes(self) -> int:
+        """How many of the bytes may be bulk work's: half."""
+        return self.max_waiting_bytes // 2
+
+    @property
+    def hop_batch_size(self) -> int:
+        """Images in one message between replicas: a quarter of the largest batch.
+
+        The next stage puts its own batches together from all messages that have come. Small
+        ones reach it while the rest of a large batch is still being worked on.
+        """
+        return -(-self.max_batch_size // 4)
 
     @property
     def max_waiting_bytes(self) -> int:
@@ -99,11 +125,8 @@ class ServeSettings(BaseModel):
 
     @property
     def stage_target(self) -> int:
-        """Calls, each a batch, per replica of an inner stage at which autoscaling adds one.
-
-        Half of what one replica before it keeps in flight: with all lanes busy, it scales.
-        """
-        return max(1, self.hop_lanes // 2)
+        """Calls per replica of an inner stage at which autoscaling adds one: a largest batch's."""
+        return -(-self.max_batch_size // self.hop_batch_size)
 
     @property
     def max_hop_bytes(self) -> int:

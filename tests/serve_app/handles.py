@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import pickle
 from typing import Any
@@ -22,7 +23,10 @@ class InProcessHandle:
     def options(self, *, method_name: str, **_: object) -> InProcessHandle:
         return InProcessHandle(self._replica, method_name)
 
-    async def remote(self, *args: Any) -> Any:
+    def remote(self, *args: Any) -> asyncio.Task[Any]:
+        return asyncio.create_task(self._remote(*args))
+
+    async def _remote(self, *args: Any) -> Any:
         answer = getattr(self._replica, self._method)(*pickle.loads(pickle.dumps(args)))
         if inspect.isawaitable(answer):
             answer = await answer

@@ -1,0 +1,107 @@
+"""The message: a batch of work on its way to another process."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from models.errors import MalformedRequest
+from models.preprocessing import IMAGE_SIZE
+from serve_app.shared_memory import Place, SharedFile, SharedReader
+from serve_app.work import Priority, Work
+
+Pixels = npt.NDArray[np.uint8]
+
+_SHAPE = (IMAGE_SIZE, IMAGE_SIZE, 3)
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """Payloads, or where they lie, and the terms of each.
+
+    Deadlines travel as the seconds that are left, because clocks of two machines differ.
+    """
+
+    sizes: list[int]
+    """Bytes of each payload."""
+    priorities: list[int]
+    remaining_s: list[float | None]
+    content: Place | list[Any]
+    """The payloads themselves: bytes of an image file, or pixels."""
+
+    @classmethod
+    def by_value(cls, works: Sequence[Work[Any]]) -> Message:
+        """Carry the payloads along."""
+        return cls(*_terms(works), [work.payload for work in works])
+
+    @classmethod
+    def in_memory(cls, works: Sequence[Work[Any]], file: SharedFile) -> Message:
+        """Lay the payloads into shared memory.
+
+        Raises:
+            NotShared: if there is not enough of it.
+        """
+        return cls(*_terms(works), file.write([work.payload for work in works]))
+
+    def files(self, reader: SharedReader) -> list[Work[bytes]]:
+        """The work of encoded images.
+
+        Raises:
+            NotShared: if the payloads cannot be read from here.
+        """
+        if isinstance(self.content, Place):
+            return self._works(reader.read(self.content, self.sizes))
+        return self._works(self.content)
+
+    def pixels(self, reader: SharedReader) -> list[Work[Pixels]]:
+        """The work of preprocessed images, each uint8 of shape (224, 224, 3).
+
+        Raises:
+            NotShared: if the payloads cannot be read from here.
+            MalformedRequest: if they have another shape or dtype.
+        """
+        if isinstance(self.content, Place):
+            if any(size != IMAGE_SIZE * IMAGE_SIZE * 3 for size in self.sizes):
+                raise _not_pixels(f"{self.sizes} bytes")
+            images = np.empty((len(self.sizes), *_SHAPE), np.uint8)
+            reader.read_into(self.content, images)
+            return self._works(list(images))
+        for image in self.content:
+            if (
+                not isinstance(image, np.ndarray)
+                or image.dtype != np.uint8
+                or image.shape != _SHAPE
+            ):
+                raise _not_pixels(
+                    f"{image.dtype} of shape {image.shape}"
+                    if isinstance(image, np.ndarray)
+                    else type(image).__name__
+                )
+        return self._works(self.content)
+
+    def _works(self, payloads: Sequence[Any]) -> list[Work[Any]]:
+        now = time.monotonic()
+        return [
+            Work(payload, Priority(priority), None if left is None else now + left)
+            for payload, priority, left in zip(
+                payloads, self.priorities, self.remaining_s, strict=True
+            )
+        ]
+
+
+def _terms(works: Sequence[Work[Any]]) -> tuple[list[int], list[int], list[float | None]]:
+    now = time.monotonic()
+    return (
+        [memoryview(work.payload).nbytes for work in works],
+        [int(work.priority) for work in works],
+        [None if work.deadline is None else work.deadline - now for work in works],
+    )
+
+
+def _not_pixels(what: str) -> MalformedRequest:
+    return MalformedRequest(f"Expected images of uint8 and shape {_SHAPE}, got {what}.")
