@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test lint train bench load clean
+.PHONY: help install serve test lint train bench load compare clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -38,6 +38,9 @@ bench: $(READY)  ## Measure throughput and latency beside the bare limit
 
 load: $(READY)  ## Let 10, 50, 100 and 300 Locust users load a running server
 	@$(BIN)/python -m benchmarks.load_report $(if $(IMAGES),--images $(IMAGES))
+
+compare: $(READY)  ## Measure beside Mosec, LitServe, BentoML, FastAPI, Ray Serve and Triton
+	@$(BIN)/python -m benchmarks.compare $(if $(IMAGES),--images $(IMAGES))
 
 clean:  ## Remove the environment and what was written at run time
 	rm -rf $(VENV) var

@@ -29,5 +29,6 @@ def calling_rate(calls: Sequence[Callable[[], int]], seconds: float) -> float:
         return done, began, time.perf_counter()
 
     with ThreadPoolExecutor(len(calls)) as threads:
-        done, began, ended = zip(*threads.map(repeat, calls), strict=True)
-    return sum(done) / (max(ended) - min(began))
+        results = list(threads.map(repeat, calls))
+    images = sum(done for done, _, _ in results)
+    return images / (max(end for *_, end in results) - min(began for _, began, _ in results))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -110,6 +110,7 @@ class Plan(BaseModel):
     max_connections: int = Field(ge=1)
     timeout_s: float = Field(gt=0, allow_inf_nan=False)
     seed: int = Field(ge=0)
+    headers: dict[str, str] = Field(default_factory=dict)
 
 
 RESULTS = TypeAdapter(list[OpenLoopResult])
@@ -127,6 +128,7 @@ def run_open_loop(
     warmup_s: float = 0.0,
     seed: int = 0,
     priority: Priority | None = None,
+    headers: Mapping[str, str] | None = None,
 ) -> OpenLoopResult:
     """Post images at a rate, in Poisson arrivals; see `run_streams`."""
     (result,) = run_streams(
@@ -139,6 +141,7 @@ def run_open_loop(
         timeout_s=timeout_s,
         warmup_s=warmup_s,
         seed=seed,
+        headers=headers,
     )
     return result
 
@@ -154,6 +157,7 @@ def run_streams(
     timeout_s: float = 10.0,
     warmup_s: float = 0.0,
     seed: int = 0,
+    headers: Mapping[str, str] | None = None,
 ) -> list[OpenLoopResult]:
     """Post images in several streams at once, from a process of its own.
 
@@ -168,6 +172,7 @@ def run_streams(
         timeout_s: after which an unanswered request counts as failed.
         warmup_s: for which requests fall due before, which are not counted.
         seed: of the arrival times; runs of the same seed and rates offer the same load.
+        headers: of each request, besides its Content-Type.
 
     Returns:
         A result for each stream, in their order.
@@ -185,6 +190,7 @@ def run_streams(
         max_connections=max(connections, max_connections),
         timeout_s=timeout_s,
         seed=seed,
+        headers=dict(headers or {}),
     )
     command = [sys.executable, "-m", "benchmarks.open_loop_sender"]
     limit_s = warmup_s + seconds + timeout_s + 60

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
 
@@ -58,7 +58,8 @@ class Sender:
         self._url = _checked(plan.url)
         bodies = [path.read_bytes() for path in plan.files]
         self._wire = [
-            [_on_the_wire(self._url, stream, body) for body in bodies] for stream in plan.streams
+            [_on_the_wire(self._url, stream, body, plan.headers) for body in bodies]
+            for stream in plan.streams
         ]
         end_s = plan.warmup_s + plan.seconds
         self._tallies = [Tally(stream, plan.warmup_s, end_s) for stream in plan.streams]
@@ -229,13 +230,17 @@ def _checked(url: str) -> SplitResult:
     return parts
 
 
-def _on_the_wire(url: SplitResult, stream: Stream, body: bytes) -> bytes:
+def _on_the_wire(
+    url: SplitResult, stream: Stream, body: bytes, headers: Mapping[str, str]
+) -> bytes:
     target = stream.path or (url.path or "/") + (f"?{url.query}" if url.query else "")
     if stream.priority is not None:
         target += f"{'&' if '?' in target else '?'}priority={stream.priority}"
     head = (
         f"POST {target} HTTP/1.1\r\nHost: {url.netloc}\r\n"
-        f"Content-Type: image/jpeg\r\nContent-Length: {len(body)}\r\n\r\n"
+        f"Content-Type: image/jpeg\r\nContent-Length: {len(body)}\r\n"
+        + "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        + "\r\n"
     )
     return head.encode() + body
 

@@ -4,11 +4,12 @@ local requests = {}
 local next_request = 0
 
 function init(args)
+  wrk.headers["Content-Type"] = "image/jpeg" -- beside those of the command line
   for path in io.lines(os.getenv("IMAGE_LIST")) do
     local file = assert(io.open(path, "rb"))
     local body = file:read("*a")
     file:close()
-    requests[#requests + 1] = wrk.format("POST", nil, {["Content-Type"] = "image/jpeg"}, body)
+    requests[#requests + 1] = wrk.format("POST", nil, nil, body)
   end
 end
 

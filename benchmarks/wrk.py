@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
@@ -43,8 +43,22 @@ class LoadResult(BaseModel):
         return (self.requests - self.failed) / self.seconds
 
 
-def run_wrk(url: str, files: Sequence[Path], *, concurrency: int, seconds: int) -> LoadResult:
+def run_wrk(
+    url: str,
+    files: Sequence[Path],
+    *,
+    concurrency: int,
+    seconds: int,
+    headers: Mapping[str, str] | None = None,
+) -> LoadResult:
     """Post images in a closed loop: each connection sends its next when it has its answer.
+
+    Args:
+        url: of the route.
+        files: JPEG images, sent in turn as raw bodies.
+        concurrency: connections.
+        seconds: length of the run.
+        headers: of each request, besides its Content-Type.
 
     Raises:
         LoadFailed: if wrk is not installed or it cannot reach the server.
@@ -58,7 +72,9 @@ def run_wrk(url: str, files: Sequence[Path], *, concurrency: int, seconds: int) 
         output = subprocess.run(
             [
                 *(wrk, "-t1", f"-c{concurrency}", f"-d{seconds}"),
-                *("--timeout", "30s", "-s", str(_SCRIPT), url),
+                *("--timeout", "30s", "-s", str(_SCRIPT)),
+                *(f"-H{name}: {value}" for name, value in (headers or {}).items()),
+                url,
             ],
             env={**os.environ, "IMAGE_LIST": listing.name},
             capture_output=True,
