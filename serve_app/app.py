@@ -1,4 +1,4 @@
-"""The application: five deployments and how they hang together."""
+"""The application: its deployments and how they hang together."""
 
 from __future__ import annotations
 
@@ -9,17 +9,22 @@ from ray.serve import Application, Deployment
 from ray.serve.schema import LoggingConfig
 
 from models.configuration import validate
-from serve_app.archive import MAX_CALLS, Archive
+from serve_app.archive import CLASSIFIER, MAX_CALLS, Archive
 from serve_app.classifier import Classifier
+from serve_app.colocated import Colocated
 from serve_app.datapath import REPLICA_ENVIRONMENT
 from serve_app.explainer import MAX_EXPLANATIONS, Explainer
 from serve_app.ingress import Ingress
 from serve_app.preprocessing import Preprocessor
 from serve_app.settings import ServeSettings
 
+_CHAMPION = {"model": "champion"}
+
 
 def build(args: dict[str, Any]) -> Application:
     """Compose the chain ingress -> preprocessor -> classifier, explainer and archive beside it.
+
+    With `colocated`, the chain is one deployment.
 
     Args:
         args: fields of `ServeSettings`, from the `args` of `serve_config.yaml`.
@@ -28,13 +33,31 @@ def build(args: dict[str, Any]) -> Application:
         InvalidConfiguration: if a field is unknown or out of range.
     """
     settings = validate(args, ServeSettings, "The args of serve_config.yaml")
+    explainer = _deployment(
+        Explainer,
+        # More than it takes, so that it is our 503 with its advice that a client sees.
+        max_ongoing_requests=2 * MAX_EXPLANATIONS,
+        max_queued_requests=MAX_EXPLANATIONS,
+        cpus=0.05,
+        user_config=_CHAMPION,
+    ).bind(settings)
+    if settings.colocated:
+        return _entrance(
+            Colocated,
+            settings,
+            # Where a configuration names the model, and where the trainer does.
+            name=CLASSIFIER,
+            cpus=settings.classifier_cpus,
+            gpus=settings.classifier_gpus,
+            user_config=_CHAMPION,
+        ).bind(explainer, _archive().bind(None, settings), settings)
     classifier = _deployment(
         Classifier,
         max_ongoing_requests=settings.stage_ongoing_requests,
         max_queued_requests=settings.max_waiting,
         cpus=settings.classifier_cpus,
         gpus=settings.classifier_gpus,
-        user_config={"model": "champion"},
+        user_config=_CHAMPION,
     ).bind(settings)
     preprocessor = _deployment(
         Preprocessor,
@@ -42,32 +65,34 @@ def build(args: dict[str, Any]) -> Application:
         max_queued_requests=settings.max_waiting,
         cpus=0.25,
     ).bind(classifier, settings)
-    explainer = _deployment(
-        Explainer,
-        # More than it takes, so that it is our 503 with its advice that a client sees.
-        max_ongoing_requests=2 * MAX_EXPLANATIONS,
-        max_queued_requests=MAX_EXPLANATIONS,
-        cpus=0.05,
-        user_config={"model": "champion"},
-    ).bind(settings)
-    archive = _deployment(
+    archive = _archive().bind(preprocessor, settings)
+    return _entrance(Ingress, settings, cpus=0.1).bind(preprocessor, explainer, archive, settings)
+
+
+def _archive() -> Deployment:
+    return _deployment(
         Archive,
         max_ongoing_requests=MAX_CALLS,
         max_queued_requests=MAX_CALLS,
         cpus=0.05,
-    ).bind(preprocessor, settings)
+    )
+
+
+def _entrance(target: type, settings: ServeSettings, **options: Any) -> Deployment:
+    """The deployment that takes HTTP requests."""
     return _deployment(
-        serve.ingress()(Ingress),
+        serve.ingress()(target),
         max_ongoing_requests=settings.ingress_ongoing_requests,
         max_queued_requests=settings.max_waiting,
-        cpus=0.1,
-        access_log=True,
-    ).bind(preprocessor, explainer, archive, settings)
+        access_log=settings.access_log,
+        **options,
+    )
 
 
 def _deployment(
     target: type,
     *,
+    name: str | None = None,
     max_ongoing_requests: int,
     max_queued_requests: int,
     cpus: float,
@@ -75,9 +100,9 @@ def _deployment(
     access_log: bool = False,
     user_config: dict[str, Any] | None = None,
 ) -> Deployment:
-    """A deployment named after its class, with the options that all of them share."""
+    """A deployment with the options that all of them share, named after its class by default."""
     deploy: Any = serve.deployment(
-        name=target.__name__.lower(),
+        name=name or target.__name__.lower(),
         max_ongoing_requests=max_ongoing_requests,
         max_queued_requests=max_queued_requests,
         ray_actor_options={

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
+from ray import serve
 from ray.serve.handle import DeploymentHandle
 
 from data.catalogue.database import Database
@@ -18,8 +20,11 @@ from data.known_images import KnownImages
 from models.errors import MISTAKE, DermServeError
 from serve_app.archivist import Archivist, Taken
 from serve_app.call import call
+from serve_app.hop import failure
+from serve_app.message import Message
 from serve_app.settings import ServeSettings
 from serve_app.upload import NewImage, StoredImage, Verdict
+from serve_app.work import Priority, Work
 
 logger = logging.getLogger("ray.serve")
 
@@ -34,6 +39,9 @@ SCORE_TIMEOUT_S = 5.0
 _NICENESS = 5
 _CATALOGUE_THREADS = 4
 
+CLASSIFIER = "classifier"
+"""The deployment that a configuration names the model for; colocated, it is the whole chain."""
+
 Answer = TypeVar("Answer")
 
 
@@ -43,11 +51,12 @@ class Archive:
     Each method gives an error back as a value (docs/decisions/0004); `Archivist` says which.
 
     Args:
-        preprocessor: handle of the chain, which says how uncertain the model is of an image.
+        preprocessor: handle of the chain, which says how uncertain the model is of an image;
+            None where the chain is one deployment, in front of this one (`colocated`).
         settings: of the application.
     """
 
-    def __init__(self, preprocessor: DeploymentHandle[Any], settings: ServeSettings) -> None:
+    def __init__(self, preprocessor: DeploymentHandle[Any] | None, settings: ServeSettings) -> None:
         self._chain = preprocessor
         self._archivist = Archivist(
             Uploads(Database()), ImageStore(), KnownImages.load(), settings.image_limits
@@ -119,8 +128,13 @@ class Archive:
         if not images:
             return []
         try:
+            chain = self._chain = self._chain or await _find_chain()
+            deadline = time.monotonic() + SCORE_TIMEOUT_S
             answers: list[Any] = await call(
-                self._chain, "classify", images, timeout_s=SCORE_TIMEOUT_S
+                chain,
+                "receive",
+                Message.by_value([Work(image, Priority.BULK, deadline) for image in images]),
+                timeout_s=SCORE_TIMEOUT_S,
             )
         except DermServeError as error:
             logger.warning("%d uploads come without uncertainty: %s", len(images), error.message)
@@ -136,6 +150,16 @@ class Archive:
         self, pool: ThreadPoolExecutor, work: Callable[..., Answer], *args: Any
     ) -> Answer | DermServeError:
         return await _answer(pool.submit(work, *args))
+
+
+async def _find_chain() -> DeploymentHandle[Any]:
+    """The handle of the chain in front; raises a `DermServeError` if Serve does not give it."""
+    lookup = asyncio.to_thread(serve.get_deployment_handle, CLASSIFIER)
+    try:
+        # It blocks until Serve's controller answers.
+        return await asyncio.wait_for(lookup, SCORE_TIMEOUT_S)
+    except Exception as error:
+        raise failure(error) from error
 
 
 async def _answer(work: Future[Answer]) -> Answer | DermServeError:

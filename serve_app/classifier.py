@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+from collections.abc import Sequence
+from concurrent.futures import Executor
 from dataclasses import asdict
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 from ray import serve
 from ray.serve.exceptions import RayServeException
 
 from models.errors import DermServeError, MalformedRequest
-from models.preprocessing import IMAGE_SIZE
 from serve_app.classification import Classification
 from serve_app.device import Device
 from serve_app.generation import version_of
+from serve_app.message import Message, Pixels
 from serve_app.reporter import Reporter
 from serve_app.settings import ServeSettings
+from serve_app.shared_memory import NotShared, SharedReader
+from serve_app.stage import NOT_SHARED
+from serve_app.work import Work
 
 # `@serve.batch` only gathers what arrives together; the late batcher decides what runs
 # together, so neither a wait nor a limit here may hold anything back. Serve warns once that
@@ -26,14 +30,16 @@ _UNLIMITED_BATCHES = 1_000_000
 
 
 class Classifier:
-    """One replica: a device, and what it tells the trainer.
+    """One replica: a device, and what it tells the trainer; a `Stage`.
 
     Args:
         settings: of the application.
+        pool: as for `Device`.
     """
 
-    def __init__(self, settings: ServeSettings) -> None:
-        self._device = Device(settings, self._report)
+    def __init__(self, settings: ServeSettings, pool: Executor | None = None) -> None:
+        self._device = Device(settings, self._report, pool)
+        self._reader = SharedReader()
         self._reporter: Reporter | None = None
 
     async def reconfigure(self, user_config: dict[str, Any]) -> None:
@@ -48,27 +54,25 @@ class Classifier:
         self._start_reporting()
         await self._device.slot.decided.wait()
 
-    async def classify(
-        self, images: npt.NDArray[np.uint8]
-    ) -> list[Classification | DermServeError]:
-        """Classify preprocessed images.
-
-        Args:
-            images: uint8, shape (n, 224, 224, 3), RGB.
+    async def receive(self, message: Message) -> list[Classification | DermServeError] | str:
+        """Classify the preprocessed images of another process.
 
         Returns:
             One result per image, in order. An image that fails gets its error as its result;
-            all get `ModelUnavailable` while no model is loaded.
-
-        Raises:
-            MalformedRequest: if the array has another shape or dtype.
+            all get `ModelUnavailable` while no model is loaded, and `MalformedRequest` if one is
+            not uint8 of shape (224, 224, 3). `NOT_SHARED` if the images cannot be read here.
         """
-        if images.dtype != np.uint8 or images.shape[1:] != (IMAGE_SIZE, IMAGE_SIZE, 3):
-            raise MalformedRequest(
-                f"Expected uint8 of shape (n, {IMAGE_SIZE}, {IMAGE_SIZE}, 3), got {images.dtype} "
-                f"of shape {images.shape}."
-            )
-        return await self._grouped(images)
+        try:
+            works = message.pixels(self._reader)
+        except NotShared:
+            return NOT_SHARED
+        except MalformedRequest as error:
+            return [error] * len(message.sizes)
+        return await (await self._grouped(works))
+
+    async def classify(self, works: Sequence[Work[Pixels]]) -> list[Classification | Exception]:
+        """See `Stage.classify`; for a preprocessor in this process."""
+        return list(await self._device.classify(works))
 
     @serve.batch(
         max_batch_size=256,
@@ -76,10 +80,14 @@ class Classifier:
         max_concurrent_batches=_UNLIMITED_BATCHES,
     )
     async def _grouped(
-        self, calls: list[npt.NDArray[np.uint8]]
-    ) -> list[list[Classification | DermServeError]]:
-        answers = iter(await self._device.classify([image for images in calls for image in images]))
-        return [[next(answers) for _ in images] for images in calls]
+        self, calls: list[list[Work[Pixels]]]
+    ) -> list[asyncio.Task[list[Classification | DermServeError]]]:
+        """Put the calls of one moment into the device's queue together.
+
+        Each gets its answers when it has them: interactive work does not wait for the bulk work
+        that happened to come with it.
+        """
+        return [asyncio.create_task(self._device.classify(works)) for works in calls]
 
     async def status(self) -> dict[str, Any]:
         """The models, the engine and what went wrong, for health checks."""

@@ -6,24 +6,22 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
 
-import numpy as np
-import numpy.typing as npt
-
 from models.errors import DermServeError, ModelUnavailable
-from serve_app.batching import LateBatcher
+from serve_app.batching import LateBatcher, QueueCounts
 from serve_app.classification import Classification
 from serve_app.generation import Counts, Generation
 from serve_app.loaded_model import LoadedModel, load_engine
+from serve_app.message import Pixels
+from serve_app.metrics import Reading, StageMetrics
 from serve_app.model_slot import ModelSlot
 from serve_app.settings import ServeSettings
 from serve_app.shadow import Shadow
+from serve_app.work import Work
 
 logger = logging.getLogger("ray.serve")
-
-Pixels = npt.NDArray[np.uint8]
 
 
 class Device:
@@ -32,33 +30,42 @@ class Device:
     Args:
         settings: of the application.
         changed: called whenever other models are in place, or could not be put there.
+        pool: with as many threads as `settings.effective_threads` at least; None makes one.
     """
 
-    def __init__(self, settings: ServeSettings, changed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        settings: ServeSettings,
+        changed: Callable[[], None],
+        pool: Executor | None = None,
+    ) -> None:
         self.slot = ModelSlot(partial(LoadedModel.load, settings=settings), self._follow)
         self._settings = settings
         self._changed = changed
         self._lanes: LateBatcher[Pixels, Classification] | None = None
-        self._pool = ThreadPoolExecutor(thread_name_prefix="forward")
+        self._pool = pool or ThreadPoolExecutor(thread_name_prefix="forward")
         self._shadow: Shadow | None = None
         self._begun = self._ended = 0  # batches
+        self._metrics = StageMetrics("classifier", self._reading)
 
-    async def classify(self, images: Sequence[Pixels]) -> list[Classification | DermServeError]:
+    async def classify(
+        self, works: Sequence[Work[Pixels]]
+    ) -> list[Classification | DermServeError]:
         """Classify images, whatever model is in place when a lane takes each.
 
         Args:
-            images: each uint8, shape (224, 224, 3), RGB.
+            works: each uint8, shape (224, 224, 3), RGB.
 
         Returns:
             One result per image, in order; `ModelUnavailable` for all if there is no model.
         """
         if self._lanes is None:
             generation = self.slot.generation
-            generation.counts.live_images += len(images)
-            generation.counts.live_errors += len(images)
+            generation.counts.live_images += len(works)
+            generation.counts.live_errors += len(works)
             reason = generation.load_error or "It is loading."
-            return [ModelUnavailable(f"No model is loaded. {reason}")] * len(images)
-        return [self._as_answer(result) for result in await self._lanes.submit(images)]
+            return [ModelUnavailable(f"No model is loaded. {reason}")] * len(works)
+        return [self._as_answer(result) for result in await self._lanes.submit(works)]
 
     async def close(self) -> None:
         """Free the models and end the threads."""
@@ -67,8 +74,9 @@ class Device:
         await self.slot.close()
         self._pool.shutdown()
 
-    async def _run(self, batch: list[Pixels]) -> list[Classification]:
+    async def _run(self, works: list[Work[Pixels]]) -> list[Classification]:
         """One forward on a lane's thread."""
+        batch = [work.payload for work in works]
         self._begun += 1
         try:
             answers, counts = await asyncio.get_running_loop().run_in_executor(
@@ -78,6 +86,7 @@ class Device:
             self._ended += 1
         counts.live_images += len(batch)
         counts.live_forward_s += answers[0].forward_s
+        self._metrics.observe_batch(len(batch), "forward", answers[0].forward_s)
         if self._shadow is not None and self._shadow.counts is counts:
             self._shadow.offer(batch, [answer.decision.predicted_class for answer in answers])
         return answers
@@ -96,6 +105,11 @@ class Device:
         forward_s = time.perf_counter() - started
         answers = [Classification(decision, model.served, forward_s) for decision in decisions]
         return answers, generation.counts
+
+    def _reading(self) -> Reading:
+        if self._lanes is None:
+            return Reading(QueueCounts(), 0)
+        return Reading(self._lanes.counts.copy(), self._lanes.waiting)
 
     def _as_answer(self, result: Classification | Exception) -> Classification | DermServeError:
         if isinstance(result, Classification):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 import uuid
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import Any
 
 from fastapi import FastAPI
 from ray.exceptions import RayError
@@ -17,36 +17,37 @@ from ray.serve.handle import DeploymentHandle
 from models.errors import (
     MISTAKE,
     BodyTooLarge,
-    DeadlineExceeded,
     DermServeError,
-    Overloaded,
+    InvalidField,
     TooManyFiles,
     UnsupportedImage,
 )
 from serve_app import schemas
+from serve_app.admission import Admission
 from serve_app.answers import item, prediction
 from serve_app.api import create_api
 from serve_app.archive_client import ArchiveClient
-from serve_app.batching import LateBatcher
+from serve_app.batching import QueueCounts
 from serve_app.classification import Classification
 from serve_app.datapath import describe_data_path
 from serve_app.explanation import ExplainedImage, ExplanationRequest, check_class
 from serve_app.hop import Hop
+from serve_app.metrics import Reading, StageMetrics
 from serve_app.settings import ServeSettings
+from serve_app.stage import RemoteStage, Stage, stage_of
 from serve_app.trainer_client import TrainerClient
+from serve_app.work import Priority, Work, expired
 
 logger = logging.getLogger("ray.serve")
 
 STATUS_TIMEOUT_S = 5.0
-
-Result = TypeVar("Result")
 
 
 class Ingress:
     """One replica: bounds what is in progress and sends it down the chain.
 
     Args:
-        preprocessor: handle of the next stage.
+        preprocessor: the next stage, or its handle.
         explainer: handle of the stage beside the chain.
         archive: handle of what keeps uploads.
         settings: of the application.
@@ -54,23 +55,16 @@ class Ingress:
 
     def __init__(
         self,
-        preprocessor: DeploymentHandle[Any],
+        preprocessor: Stage[bytes] | DeploymentHandle[Any],
         explainer: DeploymentHandle[Any],
         archive: DeploymentHandle[Any],
         settings: ServeSettings,
     ) -> None:
         self._settings = settings
         self._started = time.monotonic()
-        self._status = preprocessor.options(method_name="status", _by_reference=False)
-        self._in_progress = 0
-        self._bytes_in_progress = 0
-        self._chain: LateBatcher[bytes, Classification] = LateBatcher(
-            Hop[bytes](preprocessor, "classify").call,
-            max_batch=settings.max_batch_size,
-            lanes=settings.hop_lanes,
-            weigh=len,
-            max_weight=settings.max_hop_bytes,
-        )
+        self._admission = Admission(settings)
+        self._chain = stage_of(preprocessor, settings)
+        self._metrics = StageMetrics("ingress", self._reading)
         self._explainer = Hop[ExplanationRequest](explainer, "explain")
         self._archive = ArchiveClient(archive, settings)
         logger.info("%s", settings)
@@ -80,8 +74,21 @@ class Ingress:
         """Called by Serve once the replica is constructed."""
         return create_api(self, self._archive, TrainerClient(), self._settings)
 
-    async def predict(self, image: bytes, request_id: str | None = None) -> dict[str, Any]:
+    async def predict(
+        self,
+        image: bytes,
+        request_id: str | None = None,
+        *,
+        priority: Priority = Priority.INTERACTIVE,
+        timeout_s: float | None = None,
+    ) -> dict[str, Any]:
         """Classify one encoded image.
+
+        Args:
+            image: encoded.
+            request_id: echoed in the answer; None makes one.
+            priority: what goes before what, in every queue.
+            timeout_s: longest wait, `deadline_s` of the settings at most, which None stands for.
 
         Returns:
             The wire form of `schemas.Prediction`.
@@ -89,48 +96,75 @@ class Ingress:
         Raises:
             DermServeError: what HTTP would answer with an error status.
         """
-        result = (await self.classify([image], request_id or uuid.uuid4().hex))[0]
+        (result,) = await self.classify(
+            [image], request_id or uuid.uuid4().hex, priority=priority, timeout_s=timeout_s
+        )
         if isinstance(result, DermServeError):
             raise result
         return result
 
     async def predict_batch(self, images: list[bytes]) -> list[dict[str, Any]]:
-        """Classify encoded images.
+        """Classify encoded images, as bulk work.
 
         Returns:
             For each image, in order, `{"prediction": ...}` or `{"error": ...}`.
         """
         request_id = uuid.uuid4().hex
-        return [item(result, request_id) for result in await self.classify(images, request_id)]
+        results = await self.classify(images, request_id, priority=Priority.BULK)
+        return [item(result, request_id) for result in results]
 
     async def classify(
-        self, images: list[bytes], request_id: str
+        self,
+        images: list[bytes],
+        request_id: str,
+        *,
+        priority: Priority = Priority.INTERACTIVE,
+        timeout_s: float | None = None,
     ) -> list[dict[str, Any] | DermServeError]:
         """Send images down the chain.
 
+        Args:
+            images: encoded.
+            request_id: echoed in the answers.
+            priority: as for `predict`.
+            timeout_s: as for `predict`.
+
         Returns:
-            For each image, in order, the wire form of its answer, or its error.
+            For each image, in order, the wire form of its answer, or its error:
+            `DeadlineExceeded` if there is none in time.
 
         Raises:
             TooManyFiles, BodyTooLarge, UnsupportedImage: if the images are too many, too large
                 or no bytes.
+            InvalidField: if `timeout_s` is not above 0.
             Overloaded: if more images or bytes would be in progress than the replica holds.
-            DeadlineExceeded: if the answers take longer than `deadline_s`.
         """
         if len(images) > self._settings.max_files:
             raise TooManyFiles(
                 f"One request may carry {self._settings.max_files} images. Send the rest in "
                 "further requests."
             )
-        started = time.perf_counter()
-        results = await self._bounded(images, lambda: self._chain.submit(images))
-        total_s = time.perf_counter() - started
+        for image in images:
+            self._check(image)
+        if timeout_s is not None and not timeout_s > 0:  # nor a number that is none
+            raise InvalidField(f"timeout_s: {timeout_s} is not above 0. Give seconds, or None.")
+        started = time.monotonic()
+        deadline = started + min(timeout_s or math.inf, self._settings.deadline_s)
+        works = [Work(image, priority, deadline) for image in images]
+        with self._admission.admit(len(images), sum(map(len, images)), priority):
+            results = await self._chain.classify(works)
+        total_s = time.monotonic() - started
+        self._metrics.observe("total", total_s)
         return [
             prediction(result, request_id=request_id, total_s=total_s)
             if isinstance(result, Classification)
             else _as_error(result)
             for result in results
         ]
+
+    def check_room(self, priority: Priority) -> None:
+        """Raise `Overloaded` if not even one more image would find room."""
+        self._admission.check(priority=priority)
 
     async def explain(self, image: bytes, explained_class: str | None = None) -> ExplainedImage:
         """Show where one encoded image has the evidence for a class.
@@ -143,46 +177,27 @@ class Ingress:
             DermServeError: what HTTP would answer with an error status.
         """
         check_class(explained_class)
+        self._check(image)
         request = ExplanationRequest(image, explained_class)
-        # Not batched, so that a caller who hangs up takes the work with it.
-        (result,) = await self._bounded([image], lambda: self._explainer.call([request]))
+        with self._admission.admit(1, len(image), Priority.INTERACTIVE):
+            # Not batched, so that a caller who hangs up takes the work with it.
+            task = asyncio.ensure_future(self._explainer.call([request]))
+            try:
+                # Not wait_for: what a call says when it is cancelled must not pass for its answer.
+                await asyncio.wait([task], timeout=self._settings.deadline_s)
+                if not task.done():
+                    raise expired()
+                (result,) = task.result()
+            finally:
+                task.cancel()
         if isinstance(result, ExplainedImage):
             return result
         raise _as_error(result)
 
-    async def _bounded(self, images: list[bytes], work: Callable[[], Awaitable[Result]]) -> Result:
-        """Do what takes some images, within the limits of the replica.
-
-        Raises:
-            BodyTooLarge, UnsupportedImage, Overloaded, DeadlineExceeded: as `classify`.
-        """
-        for image in images:
-            self._check(image)
-        size = sum(map(len, images))
-        if (
-            self._in_progress + len(images) > self._settings.max_waiting
-            or self._bytes_in_progress + size > self._settings.max_waiting_bytes
-        ):
-            raise Overloaded(
-                f"{self._in_progress} images are waiting, which is all the server takes. "
-                "Send the request again in a second."
-            )
-        self._in_progress += len(images)
-        self._bytes_in_progress += size
-        task = asyncio.ensure_future(work())
-        try:
-            # Not wait_for: what a call says when it is cancelled must not pass for its answer.
-            await asyncio.wait([task], timeout=self._settings.deadline_s)
-            if not task.done():
-                raise DeadlineExceeded(
-                    f"There was no answer within {self._settings.deadline_s:g} s. The server is "
-                    "busy; send the request again later."
-                )
-            return task.result()
-        finally:
-            task.cancel()
-            self._in_progress -= len(images)
-            self._bytes_in_progress -= size
+    def _reading(self) -> Reading:
+        # What waits here waits in the chain: admitted, not answered yet.
+        queue = self._chain.counts if isinstance(self._chain, RemoteStage) else QueueCounts()
+        return Reading(queue.copy(), self._admission.images, self._admission.rejected)
 
     def _check(self, image: bytes) -> None:
         """What HTTP has checked already, for the callers of handles."""
@@ -198,7 +213,7 @@ class Ingress:
     async def health(self) -> dict[str, Any]:
         """The wire form of `schemas.Health`, with the word of one classifier replica."""
         try:
-            status = await asyncio.wait_for(self._status.remote(), STATUS_TIMEOUT_S)
+            status = await asyncio.wait_for(self._chain.status(), STATUS_TIMEOUT_S)
         except (RayError, RayServeException, asyncio.TimeoutError) as error:
             status = {
                 "status": "unreachable",
@@ -213,7 +228,7 @@ class Ingress:
             load_error=status.get("load_error"),
             standby=status.get("standby"),
             standby_error=status.get("standby_error"),
-            waiting=self._in_progress,
+            waiting=self._admission.images,
             data_path=describe_data_path(),
         ).model_dump()
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 from ray.serve.handle import DeploymentHandle
 
 from models.errors import DermServeError
@@ -17,50 +16,90 @@ from models.limits import ImageLimits
 from models.preprocessing import decode_image
 from serve_app.batching import LateBatcher
 from serve_app.classification import Classification
-from serve_app.hop import Hop
+from serve_app.message import Message, Pixels
+from serve_app.metrics import Reading, StageMetrics
 from serve_app.settings import ServeSettings
+from serve_app.shared_memory import NotShared, SharedReader
+from serve_app.stage import NOT_SHARED, Stage, stage_of
+from serve_app.work import Work
+
+PIECE = 4
+"""Images that a thread decodes in a row, and that go on together: decoding and inference push
+each other's code and data out of a core's cache, so neither changes over for every image."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Decoded:
-    pixels: npt.NDArray[np.uint8]
+    pixels: Pixels
     seconds: float
 
 
 class Preprocessor:
-    """One replica: a pool of decoding threads.
+    """Decoding threads in front of a classifier; a `Stage`.
 
     Args:
-        classifier: handle of the next stage.
+        classifier: the next stage.
         settings: of the application.
+        pool: with as many threads as `settings.effective_threads`; None makes one.
     """
 
-    def __init__(self, classifier: DeploymentHandle[Any], settings: ServeSettings) -> None:
+    def __init__(
+        self,
+        classifier: Stage[Pixels] | DeploymentHandle[Any],
+        settings: ServeSettings,
+        pool: Executor | None = None,
+    ) -> None:
+        self._classifier = stage_of(classifier, settings)
         self._limits = settings.image_limits
         threads = settings.effective_threads
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
+        self._pool = pool or ThreadPoolExecutor(threads, thread_name_prefix="decode")
         self._decoder: LateBatcher[bytes, _Decoded] = LateBatcher(
-            self._decode, max_batch=4, lanes=threads
+            self._decode, max_batch=PIECE, lanes=threads
         )
-        self._classifier_status = classifier.options(method_name="status", _by_reference=False)
-        hop: Hop[npt.NDArray[np.uint8]] = Hop(classifier, "classify", np.stack)
-        self._classifier: LateBatcher[npt.NDArray[np.uint8], Classification] = LateBatcher(
-            hop.call, max_batch=settings.max_batch_size, lanes=settings.hop_lanes
-        )
+        self._reader = SharedReader()
+        self._metrics = StageMetrics("preprocessor", self._reading)
 
-    async def classify(self, images: list[bytes]) -> list[Classification | Exception]:
+    async def receive(self, message: Message) -> list[Classification | Exception] | str:
+        """`classify` for another process; `NOT_SHARED` if its memory cannot be read here."""
+        try:
+            works = message.files(self._reader)
+        except NotShared:
+            return NOT_SHARED
+        return await self.classify(works)
+
+    async def classify(self, works: Sequence[Work[bytes]]) -> list[Classification | Exception]:
         """Decode and classify encoded images.
 
         Args:
-            images: JPEG, PNG, BMP, GIF, WebP or TIFF.
+            works: JPEG, PNG, BMP, GIF, WebP or TIFF.
 
         Returns:
             One result per image, in order; the error of `decode_image` or of the classifier
             where an image has no answer.
         """
-        decoded = await self._decoder.submit(images)
+        if len(works) <= PIECE:
+            return await self._classify_piece(works)
+        pieces = [works[start : start + PIECE] for start in range(0, len(works), PIECE)]
+        answers = await asyncio.gather(*map(self._classify_piece, pieces))
+        return [answer for piece in answers for answer in piece]
+
+    async def status(self) -> dict[str, Any]:
+        """See `Stage.status`."""
+        return await self._classifier.status()
+
+    async def _classify_piece(
+        self, works: Sequence[Work[bytes]]
+    ) -> list[Classification | Exception]:
+        """Images that go on as soon as they are decoded, whatever came with them."""
+        decoded = await self._decoder.submit(works)
         answered = iter(
-            await self._classifier.submit([d.pixels for d in decoded if isinstance(d, _Decoded)])
+            await self._classifier.classify(
+                [
+                    work.of(item.pixels)
+                    for work, item in zip(works, decoded, strict=True)
+                    if isinstance(item, _Decoded)
+                ]
+            )
         )
         results: list[Classification | Exception] = []
         for item in decoded:
@@ -73,25 +112,29 @@ class Preprocessor:
             results.append(answer)
         return results
 
-    async def status(self) -> dict[str, Any]:
-        """The classifier's status, through the path that images take."""
-        status: dict[str, Any] = await self._classifier_status.remote()
-        return status
-
-    async def _decode(self, batch: list[bytes]) -> list[_Decoded | Exception]:
-        return await asyncio.get_running_loop().run_in_executor(
+    async def _decode(self, batch: list[Work[bytes]]) -> list[_Decoded | Exception]:
+        decoded, seconds = await asyncio.get_running_loop().run_in_executor(
             self._pool, _decode_all, batch, self._limits
         )
+        self._metrics.observe_batch(len(batch), "decode", seconds)
+        return decoded
+
+    def _reading(self) -> Reading:
+        return Reading(self._decoder.counts.copy(), self._decoder.waiting)
 
 
-def _decode_all(batch: list[bytes], limits: ImageLimits) -> list[_Decoded | Exception]:
+def _decode_all(
+    batch: list[Work[bytes]], limits: ImageLimits
+) -> tuple[list[_Decoded | Exception], float]:
+    """A result for each image, and the seconds of all of them."""
     results: list[_Decoded | Exception] = []
-    for data in batch:
-        started = time.perf_counter()
+    begun = started = time.perf_counter()
+    for work in batch:
         try:
-            pixels = decode_image(data, limits)
+            pixels = decode_image(work.payload, limits)
         except DermServeError as error:
             results.append(error)
         else:
             results.append(_Decoded(pixels, time.perf_counter() - started))
-    return results
+        started = time.perf_counter()
+    return results, started - begun

@@ -100,6 +100,11 @@ class ServeSettings(BaseModel):
         return -(-self.max_batch_size // 4)
 
     @property
+    def eager_hop_lanes(self) -> int:
+        """Lanes of a hop that go with a single image; the others carry half a message at least."""
+        return -(-self.hop_lanes // 2)
+
+    @property
     def max_waiting_bytes(self) -> int:
         """Encoded bytes that those images may have together: 16 of the largest messages."""
         return 16 * self.max_hop_bytes

@@ -16,7 +16,10 @@ from serve_app.answers import prediction
 from serve_app.classification import Classification, ServedModel
 from serve_app.datapath import describe_data_path
 from serve_app.engines import create_engine
+from serve_app.message import Message
 from serve_app.settings import ServeSettings
+from serve_app.shared_memory import SharedReader
+from serve_app.work import Priority
 
 
 class InProcessPreprocessor:
@@ -27,6 +30,9 @@ class InProcessPreprocessor:
         self._limits = settings.image_limits
         self._engine = create_engine(package, "openvino")
         self._novelty = NoveltyDetector.load(package.file(NOVELTY_FILE))
+
+    async def receive(self, message: Message) -> list[Classification | DermServeError]:
+        return await self.classify([work.payload for work in message.files(SharedReader())])
 
     async def classify(self, images: list[bytes]) -> list[Classification | DermServeError]:
         return [await asyncio.to_thread(self._classify, image) for image in images]
@@ -50,21 +56,34 @@ class InProcessPreprocessor:
 
 
 class InProcessChain:
-    """A `serve_app.api.Service`; with `error` set it raises that instead of answering."""
+    """A `serve_app.service.Service`; with `error` set it raises that instead of answering."""
 
     def __init__(self, package: ModelPackage, settings: ServeSettings) -> None:
         self.preprocessor = InProcessPreprocessor(package, settings)
         self.error: Exception | None = None
+        self.asked: list[tuple[Priority, float | None]] = []
+        """The priority and the timeout in seconds of each call."""
 
-    async def predict(self, image: bytes, request_id: str) -> dict[str, Any]:
-        result = (await self.classify([image], request_id))[0]
+    def check_room(self, priority: Priority) -> None:
+        """There always is."""
+
+    async def predict(
+        self, image: bytes, request_id: str, *, priority: Priority, timeout_s: float | None
+    ) -> dict[str, Any]:
+        (result,) = await self.classify([image], request_id, priority=priority, timeout_s=timeout_s)
         if isinstance(result, DermServeError):
             raise result
         return result
 
     async def classify(
-        self, images: list[bytes], request_id: str
+        self,
+        images: list[bytes],
+        request_id: str,
+        *,
+        priority: Priority,
+        timeout_s: float | None,
     ) -> list[dict[str, Any] | DermServeError]:
+        self.asked.append((priority, timeout_s))
         if self.error is not None:
             raise self.error
         started = time.perf_counter()

@@ -20,6 +20,7 @@ from data.catalogue.uploads import Uploads
 from models.errors import MISTAKE, CatalogueUnavailable, DermServeError, NotFound
 from serve_app import archive as module
 from serve_app.archive import Archive
+from serve_app.message import Message
 from serve_app.upload import Label, NewImage, StoredImage, Verdict
 from tests.conftest import PROJECT
 from tests.serve_app.handles import InProcessHandle
@@ -67,7 +68,7 @@ async def test_a_silent_chain_costs_the_uncertainty_and_not_the_upload(
     archive: Archive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Silent:
-        async def classify(self, images: list[bytes]) -> None:
+        async def receive(self, message: Message) -> None:
             await asyncio.Event().wait()
 
     monkeypatch.setattr(module, "SCORE_TIMEOUT_S", 0.05)
@@ -179,7 +180,7 @@ async def test_a_caller_who_leaves_while_the_model_looks_leaves_no_images(
     looking = asyncio.Event()
 
     class Silent:
-        async def classify(self, images: list[bytes]) -> None:
+        async def receive(self, message: Message) -> None:
             looking.set()
             await asyncio.Event().wait()
 

@@ -38,6 +38,7 @@ from serve_app.engines.base import Images, Outputs
 from serve_app.generation import Generation
 from serve_app.loaded_model import LoadedModel, load_engine
 from serve_app.settings import ServeSettings
+from serve_app.work import Work
 from tests.models.packages import edit_manifest
 from tests.serve_app.models import FixedEngine, copy_of
 
@@ -71,6 +72,11 @@ def with_files(folder: Path, *names: str) -> ModelPackage:
     new = {name: sha256_of(folder / name) for name in names}
     edit_manifest(folder, lambda manifest: manifest["files"].update(new))
     return ModelPackage.load(folder)
+
+
+def works(images: Pixels) -> list[Work[Pixels]]:
+    """Each image as work without a deadline."""
+    return [Work(image) for image in images]
 
 
 class Replica:
@@ -121,7 +127,7 @@ class Replica:
         return await asyncio.wait_for(wait(), PATIENCE_S)
 
     async def answers(self, images: Pixels) -> list[Classification]:
-        results = await self.device.classify(list(images))
+        results = await self.device.classify(works(images))
         assert all(isinstance(result, Classification) for result in results), results
         return results  # type: ignore[return-value]
 
@@ -322,7 +328,7 @@ async def test_a_wrong_configuration_answers_and_a_good_one_mends(
     replica.wish(wish)
     await replica.device.slot.decided.wait()
     report = replica.report()
-    (first, *_) = await replica.device.classify(list(lesions))
+    (first, *_) = await replica.device.classify(works(lesions))
     assert isinstance(first, ModelUnavailable)
     assert report.load_error
     assert report.load_error in first.message
@@ -358,7 +364,7 @@ async def test_an_image_that_fails_is_counted_and_its_neighbours_are_not(
     monkeypatch.setattr(LoadedModel, "forward", forward)
     images = lesions.copy()
     images[2] = 77
-    results = await replica.device.classify(list(images))
+    results = await replica.device.classify(works(images))
     failed = [not isinstance(result, Classification) for result in results]
     assert failed == [index == 2 for index in range(len(lesions))]
     report = replica.report()

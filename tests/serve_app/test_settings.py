@@ -30,6 +30,10 @@ def test_no_queue_is_smaller_than_what_feeds_it(size: int) -> None:
     # A client must see our own 503, not Serve's.
     assert settings.ingress_ongoing_requests > settings.max_waiting
     assert settings.stage_ongoing_requests >= settings.hop_lanes
+    # The lanes together carry more than one batch, in messages that are no larger than one.
+    assert 1 <= settings.hop_batch_size <= size <= settings.hop_lanes * settings.hop_batch_size
+    # A series gets in whole, and leaves as much to interactive work as it may take itself.
+    assert settings.max_files <= settings.max_waiting_bulk <= settings.max_waiting / 2
     # A replica is added before the one there is turns requests away.
     assert size <= settings.ingress_target < settings.max_waiting
 
@@ -50,6 +54,13 @@ def test_an_image_that_fits_no_message_is_refused() -> None:
 def test_a_batch_that_holds_no_image_is_refused() -> None:
     with pytest.raises(ValidationError, match="max_batch_bytes"):
         ServeSettings(max_image_bytes=20 * MIB, max_batch_bytes=MIB)
+
+
+def test_a_batch_that_never_finds_room_is_refused() -> None:
+    room = ServeSettings().max_waiting_bulk_bytes
+    assert ServeSettings(max_batch_bytes=room).max_batch_bytes == room
+    with pytest.raises(ValidationError, match=f"max_batch_bytes may be {room} at most"):
+        ServeSettings(max_batch_bytes=room + 1)
 
 
 def test_an_upload_that_holds_no_image_is_refused() -> None:

@@ -23,6 +23,7 @@ from models.classes import CLASSES
 from models.errors import ModelUnavailable, TrainerUnavailable
 from models.preprocessing import decode_image
 from serve_app import upload_schemas as schemas
+from serve_app.message import Message
 from serve_app.settings import ServeSettings
 from serve_app.upload_schemas import UploadAnswer
 from tests.models.images import encode
@@ -120,14 +121,14 @@ async def test_without_a_model_an_upload_is_stored_all_the_same(
     database: Database,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async def unavailable(images: list[bytes]) -> list[ModelUnavailable]:
-        return [ModelUnavailable("No model is loaded.")] * len(images)
+    async def unavailable(message: Message) -> list[ModelUnavailable]:
+        return [ModelUnavailable("No model is loaded.")] * len(message.sizes)
 
-    async def broken(images: list[bytes]) -> None:
+    async def broken(message: Message) -> None:
         raise RuntimeError
 
-    for classify, part in ((unavailable, ALL[0]), (broken, ALL[1])):
-        monkeypatch.setattr(chain.preprocessor, "classify", classify)
+    for receive, part in ((unavailable, ALL[0]), (broken, ALL[1])):
+        monkeypatch.setattr(chain.preprocessor, "receive", receive)
         found = answer(await api.post("/upload/bulk", **sent(part)))
         assert verdicts(found) == ["needs_label"]
     assert [upload.prediction for upload in stored(database)] == [None, None]
