@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -224,11 +225,13 @@ def _listeners(port: int) -> list[psutil.Process]:
         and connection.pid is not None  # another user's
     }
     # A child that inherited the socket comes with its parent.
-    return [
-        process
-        for process in map(psutil.Process, sorted(pids))
-        if not any(parent.pid in pids for parent in process.parents())
-    ]
+    found = []
+    for pid in sorted(pids):
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has just ended
+            process = psutil.Process(pid)
+            if not any(parent.pid in pids for parent in process.parents()):
+                found.append(process)
+    return found
 
 
 def _raylet_above(process: psutil.Process) -> psutil.Process | None:

@@ -41,7 +41,7 @@ class Admission:
             waiting + images > settings.max_waiting
             or waiting_bytes + size_bytes > settings.max_waiting_bytes
         )
-        bulk = priority is Priority.BULK and (
+        bulk = priority == Priority.BULK and (
             self._images[priority] + images > settings.max_waiting_bulk
             or self._bytes[priority] + size_bytes > settings.max_waiting_bulk_bytes
         )

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
 
-from models.errors import DermServeError, ModelUnavailable
+from models.errors import DeadlineExceeded, DermServeError, ModelUnavailable
 from serve_app.batching import LateBatcher, QueueCounts
 from serve_app.classification import Classification
 from serve_app.generation import Counts, Generation
@@ -114,6 +114,8 @@ class Device:
     def _as_answer(self, result: Classification | Exception) -> Classification | DermServeError:
         if isinstance(result, Classification):
             return result
+        if isinstance(result, DeadlineExceeded):
+            return result  # it says how busy the server is, and nothing of the model
         counts = self.slot.generation.counts
         counts.live_images += 1
         counts.live_errors += 1

@@ -164,6 +164,7 @@ class Ingress:
 
     def check_room(self, priority: Priority) -> None:
         """Raise `Overloaded` if not even one more image would find room."""
+        self._metrics.start()  # a replica that turns everybody away has to say so
         self._admission.check(priority=priority)
 
     async def explain(self, image: bytes, explained_class: str | None = None) -> ExplainedImage:

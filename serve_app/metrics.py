@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -17,6 +18,8 @@ from typing import Any, Literal
 from ray.serve.metrics import Counter, Gauge, Histogram
 
 from serve_app.batching import QueueCounts
+
+logger = logging.getLogger("ray.serve")
 
 PERIOD_S = 2.0
 """Between two times that counts are carried over."""
@@ -105,6 +108,10 @@ class StageMetrics:
         """One duration."""
         self._seconds.observe(seconds, self._phases[phase])
         self._spent_s[phase] = self._spent_s.get(phase, 0.0) + seconds
+        self.start()
+
+    def start(self) -> None:
+        """Begin to carry counts over, if that has not begun; on the event loop."""
         if self._task is None:
             # In no caller's context, which Serve would take for that of a request.
             self._task = contextvars.Context().run(asyncio.create_task, self._carry_over())
@@ -140,4 +147,7 @@ class StageMetrics:
     async def _carry_over(self) -> None:
         while True:
             await asyncio.sleep(PERIOD_S)
-            self.flush()
+            try:
+                self.flush()
+            except Exception:
+                logger.exception("Counts were not carried over to the metrics")

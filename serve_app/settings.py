@@ -61,6 +61,8 @@ class ServeSettings(BaseModel):
             raise ValueError("max_batch_bytes must be at least max_image_bytes")
         if self.max_batch_bytes > self.max_waiting_bulk_bytes:
             raise ValueError(f"max_batch_bytes may be {self.max_waiting_bulk_bytes} at most")
+        if self.colocated and self.classifier_gpus:
+            raise ValueError("colocated is for CPUs; with classifier_gpus, leave it out")
         if self.max_upload_bytes < self.max_image_bytes:
             raise ValueError("max_upload_bytes must be at least max_image_bytes")
         return self

@@ -13,6 +13,7 @@ from models.classes import CLASSES
 from models.errors import InvalidPackage
 from models.novelty import STATISTICS
 from models.preprocessing import IMAGE_SIZE
+from serve_app.engines.ladder import rungs
 
 Images = Sequence[npt.NDArray[np.uint8]]
 
@@ -63,14 +64,13 @@ class Engine(Protocol):
 
 
 def warm_up(engine: Engine) -> None:
-    """Run batches of 1, 2, 4 ... once, so that no user pays for a first call.
+    """Run each batch size of the ladder once, so that no user pays for a first call.
 
     Raises:
         InvalidPackage: if the engine answers with another shape or with non-finite values.
     """
     image = np.full((IMAGE_SIZE, IMAGE_SIZE, 3), 128, np.uint8)
-    size = 1
-    while size <= engine.max_piece:
+    for size in rungs(engine.max_piece):
         outputs = engine.forward([image] * size)
         for output, expected in zip(outputs, Outputs.empty(size), strict=True):
             if output.shape != expected.shape or not np.isfinite(output).all():
@@ -79,4 +79,3 @@ def warm_up(engine: Engine) -> None:
                     f"output of shape {output.shape} where {expected.shape} is right, finite: "
                     f"{bool(np.isfinite(output).all())}."
                 )
-        size *= 2

@@ -47,6 +47,9 @@ class OpenVinoEngine:
             # Pinning puts the first thread of every process on core 0, all of them.
             "ENABLE_CPU_PINNING": False,
         }
+        # The first tensor of a process sets NumPy up in the bindings; two threads at once would
+        # wait for each other there for ever.
+        ov.Tensor(np.zeros(1, np.uint8), shared_memory=True)
         self._requests: dict[int, queue.SimpleQueue[ov.InferRequest]] = {}
         for size in _PIECE_SIZES:
             graph.reshape([size, IMAGE_SIZE, IMAGE_SIZE, 3])

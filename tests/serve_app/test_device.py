@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import math
+import time
 import weakref
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -19,7 +20,7 @@ from safetensors.torch import save_file
 
 from models.architecture import load_classifier
 from models.classes import CLASSES
-from models.errors import InvalidPackage, ModelUnavailable
+from models.errors import DeadlineExceeded, InvalidPackage, ModelUnavailable
 from models.export import export_openvino
 from models.package import (
     GRAPH_FILE,
@@ -397,3 +398,12 @@ async def test_a_package_must_agree_with_its_own_reference(
     assert "self-test failed" in (report.load_error or "")
     assert report.version == "honest"
     assert len(await replica.answers(lesions)) == len(CLASSES)
+
+
+async def test_what_comes_too_late_is_no_error_of_the_model(
+    replica: Replica, champion: ModelPackage, lesions: Pixels
+) -> None:
+    await replica.swap_to(champion)
+    late = [Work(image, deadline=time.monotonic() - 1) for image in lesions]
+    assert {type(one) for one in await replica.device.classify(late)} == {DeadlineExceeded}
+    assert (replica.report().live_images, replica.report().live_errors) == (0, 0)

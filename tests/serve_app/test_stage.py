@@ -359,7 +359,5 @@ async def test_a_replica_that_hangs_does_not_keep_its_lane() -> None:
     settings = SETTINGS.model_copy(update={"deadline_s": 0.01, "hop_lanes": 1})
     stage = _stage(Hanging(), settings)
     stage._patience_s = 0.05
-    first, second = await asyncio.gather(
-        stage.classify([Work(b"a")]), stage.classify([Work(b"b")])
-    )
+    first, second = await asyncio.gather(stage.classify([Work(b"a")]), stage.classify([Work(b"b")]))
     assert [type(error) for error in (*first, *second)] == [StageUnavailable, StageUnavailable]
