@@ -104,7 +104,7 @@ class ServeSettings(BaseModel):
     @property
     def eager_hop_lanes(self) -> int:
         """Lanes of a hop that go with a single image; the others carry half a message at least."""
-        return -(-self.hop_lanes // 2)
+        return max(1, self.hop_lanes // 4)
 
     @property
     def max_waiting_bytes(self) -> int:
