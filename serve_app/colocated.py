@@ -16,6 +16,7 @@ from serve_app.classification import Classification
 from serve_app.classifier import Classifier
 from serve_app.ingress import Ingress
 from serve_app.message import Message
+from serve_app.niceness import give_way
 from serve_app.preprocessing import Preprocessor
 from serve_app.settings import ServeSettings
 
@@ -35,7 +36,7 @@ class Colocated(Ingress):
         archive: DeploymentHandle[Any],
         settings: ServeSettings,
     ) -> None:
-        pool = ThreadPoolExecutor(settings.effective_threads, thread_name_prefix="compute")
+        pool = ThreadPoolExecutor(settings.effective_threads, "compute", initializer=give_way)
         self._classifier = Classifier(settings, pool)
         self._preprocessor = Preprocessor(self._classifier, settings, pool)
         super().__init__(self._preprocessor, explainer, archive, settings)

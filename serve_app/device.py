@@ -17,6 +17,7 @@ from serve_app.loaded_model import LoadedModel, load_engine
 from serve_app.message import Pixels
 from serve_app.metrics import Reading, StageMetrics
 from serve_app.model_slot import ModelSlot
+from serve_app.niceness import give_way
 from serve_app.settings import ServeSettings
 from serve_app.shadow import Shadow
 from serve_app.work import Work
@@ -43,7 +44,7 @@ class Device:
         self._settings = settings
         self._changed = changed
         self._lanes: LateBatcher[Pixels, Classification] | None = None
-        self._pool = pool or ThreadPoolExecutor(thread_name_prefix="forward")
+        self._pool = pool or ThreadPoolExecutor(thread_name_prefix="forward", initializer=give_way)
         self._shadow: Shadow | None = None
         self._begun = self._ended = 0  # batches
         self._metrics = StageMetrics("classifier", self._reading)

@@ -17,6 +17,7 @@ from models.registry_process import resolve
 from serve_app.classifier_config import ClassifierConfig
 from serve_app.generation import Generation
 from serve_app.loaded_model import LoadedModel
+from serve_app.niceness import give_way
 
 logger = logging.getLogger("ray.serve")
 
@@ -42,8 +43,8 @@ class ModelSlot:
         self._load = load
         self._changed = changed
         self._wish: asyncio.Task[None] | None = None
-        # Not niced: an engine's own threads would be so for the rest of their life.
-        self._thread = ThreadPoolExecutor(1, "load")
+        # An engine's own threads are as nice as this one for the rest of their life.
+        self._thread = ThreadPoolExecutor(1, "load", initializer=give_way)
 
     def wish(self, user_config: object) -> None:
         """Set out for what a configuration names, and give up what was wished for before.

@@ -18,6 +18,7 @@ from serve_app.batching import LateBatcher
 from serve_app.classification import Classification
 from serve_app.message import Message, Pixels
 from serve_app.metrics import Reading, StageMetrics
+from serve_app.niceness import give_way
 from serve_app.settings import ServeSettings
 from serve_app.shared_memory import NotShared, SharedReader
 from serve_app.stage import NOT_SHARED, Stage, stage_of
@@ -52,7 +53,7 @@ class Preprocessor:
         self._classifier = stage_of(classifier, settings)
         self._limits = settings.image_limits
         threads = settings.effective_threads
-        self._pool = pool or ThreadPoolExecutor(threads, thread_name_prefix="decode")
+        self._pool = pool or ThreadPoolExecutor(threads, "decode", initializer=give_way)
         self._decoder: LateBatcher[bytes, _Decoded] = LateBatcher(
             self._decode, max_batch=PIECE, lanes=threads
         )
