@@ -22,6 +22,7 @@ from serve_app.archivist import Archivist, Taken
 from serve_app.call import call
 from serve_app.hop import failure
 from serve_app.message import Message
+from serve_app.niceness import UPLOADS
 from serve_app.settings import ServeSettings
 from serve_app.upload import NewImage, StoredImage, Verdict
 from serve_app.work import Priority, Work
@@ -34,9 +35,6 @@ MAX_CALLS = 32
 SCORE_TIMEOUT_S = 5.0
 """Longest wait for the model's view of a chunk; an upload is worth more than that view."""
 
-# Of 19, for these threads alone: predictions go first, and on a busy machine a quarter of a core
-# is left for uploads.
-_NICENESS = 5
 _CATALOGUE_THREADS = 4
 
 CLASSIFIER = "classifier"
@@ -62,7 +60,7 @@ class Archive:
             Uploads(Database()), ImageStore(), KnownImages.load(), settings.image_limits
         )
         self._pixels = ThreadPoolExecutor(
-            settings.effective_threads, "pixels", initializer=os.nice, initargs=(_NICENESS,)
+            settings.effective_threads, "pixels", initializer=os.nice, initargs=(UPLOADS,)
         )
         self._catalogue = ThreadPoolExecutor(_CATALOGUE_THREADS, "catalogue")
 

@@ -100,9 +100,6 @@ class LateBatcher(Generic[Payload, Result]):
             batch are tried again one by one, so that only the ones at fault fail.
         max_batch: largest batch, at least 1.
         lanes: batches in progress at the same time, at least 1.
-        eager_lanes: how many of them go with whatever is waiting; the others wait until half a
-            batch is, because a batch costs something in itself. None stands for all. What waits
-            goes with the next lane that comes back in any case.
         weigh: weight of a payload, such as its bytes.
         max_weight: a batch of several items never weighs more.
     """
@@ -113,7 +110,6 @@ class LateBatcher(Generic[Payload, Result]):
         *,
         max_batch: int,
         lanes: int = 1,
-        eager_lanes: int | None = None,
         weigh: Callable[[Payload], int] = lambda payload: 0,
         max_weight: int = 0,
     ) -> None:
@@ -123,7 +119,6 @@ class LateBatcher(Generic[Payload, Result]):
         self._weigh = weigh
         self._max_weight = max_weight
         self._free_lanes = lanes
-        self._reluctant_lanes = 0 if eager_lanes is None else lanes - eager_lanes
         # What nobody waits for any more has to leave from the middle too: bulk work may wait
         # behind interactive work for as long as that keeps coming.
         self._queues: dict[Priority, OrderedDict[_Waiting[Payload, Result], None]] = {
@@ -181,18 +176,13 @@ class LateBatcher(Generic[Payload, Result]):
         return before - self.waiting
 
     def _fill_lanes(self) -> None:
-        while self._may_start() and (batch := self._take()):
+        while self._free_lanes and (batch := self._take()):
             self._free_lanes -= 1
             # A lane serves many callers. In the context of one, Serve would cancel what the
             # lane has called when that one hangs up.
             task = contextvars.Context().run(asyncio.create_task, self._drive(batch))
             self._tasks.add(task)  # the loop itself keeps only a weak reference
             task.add_done_callback(self._tasks.discard)
-
-    def _may_start(self) -> bool:
-        if self._free_lanes > self._reluctant_lanes:
-            return True
-        return self._free_lanes > 0 and 2 * self.waiting >= self._max_batch
 
     def _take(self) -> list[_Waiting[Payload, Result]]:
         batch: list[_Waiting[Payload, Result]] = []

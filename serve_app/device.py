@@ -44,7 +44,9 @@ class Device:
         self._settings = settings
         self._changed = changed
         self._lanes: LateBatcher[Pixels, Classification] | None = None
-        self._pool = pool or ThreadPoolExecutor(thread_name_prefix="forward", initializer=give_way)
+        self._pool = pool or ThreadPoolExecutor(
+            max(32, settings.effective_threads), "forward", initializer=give_way
+        )
         self._shadow: Shadow | None = None
         self._begun = self._ended = 0  # batches
         self._metrics = StageMetrics("classifier", self._reading)

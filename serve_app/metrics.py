@@ -31,7 +31,7 @@ _STAGE: Any = ("stage",)
 _STAGE_AND_PHASE: Any = ("stage", "phase")
 _STAGE_AND_OUTCOME: Any = ("stage", "outcome")
 
-Phase = Literal["decode", "forward", "queue", "total"]
+Phase = Literal["decode", "forward", "total"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +55,7 @@ class StageMetrics:
         self._read = read
         self._seconds = Histogram(
             "dermserve_phase_seconds",
-            "Seconds that images took: decode and forward of one batch, queue and total of a "
-            "request.",
+            "Seconds that images took: decode and forward of one batch, total of a request.",
             boundaries=_SECONDS,
             tag_keys=_STAGE_AND_PHASE,
         )
@@ -87,7 +86,9 @@ class StageMetrics:
             tag_keys=_STAGE_AND_PHASE,
         )
         self._waiting = Gauge(
-            "dermserve_waiting_images", "Images in the stage's queue now.", tag_keys=_STAGE
+            "dermserve_waiting_images",
+            "Images in the stage's queue now; of the ingress, those admitted and not answered.",
+            tag_keys=_STAGE,
         )
         for metric in (
             *(self._seconds, self._batch, self._images, self._waited),
@@ -98,7 +99,6 @@ class StageMetrics:
         self._phases: dict[Phase, dict[str, str]] = {
             "decode": {"phase": "decode"},
             "forward": {"phase": "forward"},
-            "queue": {"phase": "queue"},
             "total": {"phase": "total"},
         }
         self._before = Reading(QueueCounts(), 0)

@@ -13,7 +13,10 @@ COMPUTE = 5
 and if it has to wait for a core, so does everybody, and the queue is in the kernel where nobody
 bounds it."""
 
-BESIDE = 10
+UPLOADS = 10
+"""Of threads that take uploads in: on a busy machine a quarter of a core is left for them."""
+
+BESIDE = 15
 """Of threads beside the chain: enough that predictions hardly notice, and on a busy machine a
 tenth of a core is left."""
 

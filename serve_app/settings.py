@@ -102,11 +102,6 @@ class ServeSettings(BaseModel):
         return -(-self.max_batch_size // 4)
 
     @property
-    def eager_hop_lanes(self) -> int:
-        """Lanes of a hop that go with a single image; the others carry half a message at least."""
-        return max(1, self.hop_lanes // 4)
-
-    @property
     def max_waiting_bytes(self) -> int:
         """Encoded bytes that those images may have together: 16 of the largest messages."""
         return 16 * self.max_hop_bytes
@@ -133,7 +128,9 @@ class ServeSettings(BaseModel):
     @property
     def stage_target(self) -> int:
         """Calls per replica of an inner stage at which autoscaling adds one: a largest batch's."""
-        return -(-self.max_batch_size // self.hop_batch_size)
+        batch = -(-self.max_batch_size // self.hop_batch_size)
+        # With fewer lanes, one replica before it would never bring a second one here.
+        return max(1, min(batch, self.hop_lanes // 2))
 
     @property
     def max_hop_bytes(self) -> int:

@@ -62,7 +62,6 @@ class RemoteStage(Generic[Payload]):
             self._send,
             max_batch=settings.hop_batch_size,
             lanes=settings.hop_lanes,
-            eager_lanes=settings.eager_hop_lanes,
             weigh=lambda payload: memoryview(payload).nbytes,  # type: ignore[arg-type]
             max_weight=settings.max_hop_bytes,
         )

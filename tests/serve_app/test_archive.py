@@ -21,6 +21,7 @@ from models.errors import MISTAKE, CatalogueUnavailable, DermServeError, NotFoun
 from serve_app import archive as module
 from serve_app.archive import Archive
 from serve_app.message import Message
+from serve_app.niceness import UPLOADS
 from serve_app.upload import Label, NewImage, StoredImage, Verdict
 from tests.conftest import PROJECT
 from tests.serve_app.handles import InProcessHandle
@@ -261,5 +262,5 @@ def test_an_ingress_needs_neither_database_nor_search() -> None:
 def test_predictions_go_first(archive: Archive) -> None:
     own = os.getpriority(os.PRIO_PROCESS, 0)
     niceness = archive._pixels.submit(os.getpriority, os.PRIO_PROCESS, 0).result()
-    assert niceness == min(19, own + 5)
+    assert niceness == min(19, own + UPLOADS)
     assert os.getpriority(os.PRIO_PROCESS, 0) == own

@@ -29,6 +29,7 @@ from models.package import MANIFEST_FILE, WEIGHTS_FILE, ModelPackage
 from serve_app.app import build
 from serve_app.explainer import MAX_EXPLANATIONS, Explainer
 from serve_app.explanation import ExplainedImage, ExplanationRequest, check_class
+from serve_app.niceness import BESIDE
 from serve_app.settings import ServeSettings
 from tests.conftest import PROJECT
 
@@ -175,7 +176,7 @@ async def test_the_loop_lives_on_and_too_many_are_refused(
 async def test_one_thread_that_lets_predictions_go_first(explainer: Explainer, jpeg: bytes) -> None:
     own = os.getpriority(os.PRIO_PROCESS, 0)
     niceness = explainer._pool.submit(os.getpriority, os.PRIO_PROCESS, 0).result()
-    assert niceness == min(19, own + 10)
+    assert niceness == min(19, own + BESIDE)
     assert os.getpriority(os.PRIO_PROCESS, 0) == own
     await explainer.explain([ExplanationRequest(jpeg, None)] * 3)
     assert len(explainer._pool._threads) == 1

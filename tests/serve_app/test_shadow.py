@@ -14,6 +14,7 @@ import pytest
 from models.preprocessing import IMAGE_SIZE
 from serve_app.engines.base import Images, Outputs
 from serve_app.generation import Counts
+from serve_app.niceness import BESIDE
 from serve_app.shadow import MAX_WAITING, Shadow
 from tests.serve_app.models import FixedEngine
 
@@ -233,8 +234,8 @@ async def test_it_runs_on_one_thread_that_lets_predictions_go_first(bench: Bench
     bench.start()
     bench.offer(9)
     await bench.until(lambda: bench.counts.shadow_images == 9)
-    assert made == [min(19, own + 10)]  # an engine's own threads inherit it
-    assert bench.engine.niceness == {min(19, own + 10)}
+    assert made == [min(19, own + BESIDE)]  # an engine's own threads inherit it
+    assert bench.engine.niceness == {min(19, own + BESIDE)}
     assert bench.engine.threads.isdisjoint({threading.get_ident()})
     assert len(bench.engine.threads) == 1
     assert os.getpriority(os.PRIO_PROCESS, 0) == own
