@@ -21,7 +21,7 @@ from serve_app.metrics import Reading, StageMetrics
 from serve_app.niceness import give_way
 from serve_app.settings import ServeSettings
 from serve_app.shared_memory import NotShared, SharedReader
-from serve_app.stage import NOT_SHARED, Stage, stage_of
+from serve_app.stage import NOT_SHARED, RemoteStage, Stage, stage_of
 from serve_app.work import Work
 
 PIECE = 4
@@ -59,6 +59,11 @@ class Preprocessor:
         )
         self._reader = SharedReader()
         self._metrics = StageMetrics("preprocessor", self._reading)
+        self._hop_metrics: StageMetrics | None = None
+        if isinstance(hop := self._classifier, RemoteStage):
+            self._hop_metrics = StageMetrics(
+                "classifier_hop", lambda: Reading(hop.counts.copy(), hop.waiting)
+            )
 
     async def receive(self, message: Message) -> list[Classification | Exception] | str:
         """`classify` for another process; `NOT_SHARED` if its memory cannot be read here."""
@@ -118,6 +123,8 @@ class Preprocessor:
             self._pool, _decode_all, batch, self._limits
         )
         self._metrics.observe_batch(len(batch), "decode", seconds)
+        if self._hop_metrics is not None:
+            self._hop_metrics.start()
         return decoded
 
     def _reading(self) -> Reading:

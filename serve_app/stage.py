@@ -97,7 +97,7 @@ class RemoteStage(Generic[Payload]):
                     return await self._send_in_memory(works, self._files)
                 except NotShared as error:
                     # For good: a replica that is elsewhere will be asked again and again.
-                    logger.info("Images travel inside the messages from now on: %s", error)
+                    logger.warning("Images travel inside the messages from now on: %s", error)
                     self._files = None
             return list(await self._ask(Message.by_value(works)))
         # Nobody has cancelled us: the other side has given up, or we did not wait longer.
