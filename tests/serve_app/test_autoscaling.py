@@ -131,7 +131,10 @@ class Server:
             env={
                 **os.environ,
                 **environment,
-                # Beside the server of the other tests, whose HAProxy has the default ports.
+                # Beside the server of the other tests, which has the default ports. Two replicas
+                # that listen on one port would share its requests.
+                "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": "33000",
+                "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": "33500",
                 "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
                 "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
             },

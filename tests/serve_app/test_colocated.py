@@ -220,7 +220,10 @@ def running(
     path = folder / "serve.yaml"
     path.write_text(yaml.safe_dump(config))
     with pytest.MonkeyPatch.context() as patch:
-        # Beside the server of the other tests, whose HAProxy may have the default ports.
+        # Beside the server of the other tests, which may have the default ports. Two replicas
+        # that listen on one port would share its requests.
+        patch.setenv("RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT", "32000")
+        patch.setenv("RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT", "32500")
         patch.setenv("RAY_SERVE_HAPROXY_STATS_PORT", str(free_port()))
         patch.setenv("RAY_SERVE_HAPROXY_METRICS_PORT", str(free_port()))
         with StartedServer(path, folder) as server:
