@@ -222,6 +222,8 @@ def running(
     with pytest.MonkeyPatch.context() as patch:
         # Beside the server of the other tests, which may have the default ports. Two replicas
         # that listen on one port would share its requests.
+        patch.setenv("RAY_SERVE_DIRECT_INGRESS_MIN_GRPC_PORT", "42000")
+        patch.setenv("RAY_SERVE_DIRECT_INGRESS_MAX_GRPC_PORT", "42500")
         patch.setenv("RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT", "32000")
         patch.setenv("RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT", "32500")
         patch.setenv("RAY_SERVE_HAPROXY_STATS_PORT", str(free_port()))
@@ -298,7 +300,7 @@ def _wait_for(client: httpx.Client, version: str) -> None:
     deadline = time.monotonic() + PATIENCE_S
     while True:
         rollout = client.get("/retrain/status").json()["rollout"]
-        if rollout["finished"] is not None:
+        if rollout is not None and rollout["finished"] is not None:
             assert (rollout["state"], rollout["to_version"]) == ("completed", version), rollout
             return
         assert time.monotonic() < deadline, f"it does not end: {rollout}"
