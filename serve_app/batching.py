@@ -102,6 +102,9 @@ class LateBatcher(Generic[Payload, Result]):
         lanes: batches in progress at the same time, at least 1.
         weigh: weight of a payload, such as its bytes.
         max_weight: a batch of several items never weighs more.
+        mixed: whether a batch may hold work of both priorities. Where a batch is answered as a
+            whole and takes long, interactive work would wait for bulk work in it; unmixed, it does
+            not, and bulk work leaves it one lane of several.
     """
 
     def __init__(
@@ -112,6 +115,7 @@ class LateBatcher(Generic[Payload, Result]):
         lanes: int = 1,
         weigh: Callable[[Payload], int] = lambda payload: 0,
         max_weight: int = 0,
+        mixed: bool = True,
     ) -> None:
         self.counts = QueueCounts()
         self._run = run
@@ -119,6 +123,8 @@ class LateBatcher(Generic[Payload, Result]):
         self._weigh = weigh
         self._max_weight = max_weight
         self._free_lanes = lanes
+        self._mixed = mixed
+        self._free_bulk_lanes = lanes if mixed else max(1, lanes - 1)
         # What nobody waits for any more has to leave from the middle too: bulk work may wait
         # behind interactive work for as long as that keeps coming.
         self._queues: dict[Priority, OrderedDict[_Waiting[Payload, Result], None]] = {
@@ -188,7 +194,9 @@ class LateBatcher(Generic[Payload, Result]):
         batch: list[_Waiting[Payload, Result]] = []
         weight = 0
         now = time.monotonic()
-        for queue in self._queues.values():
+        for priority, queue in self._queues.items():
+            if not self._mixed and (batch or not self._may_take(priority)):
+                break
             while queue and len(batch) < self._max_batch:
                 first = next(iter(queue))
                 if not first.is_wanted(now):
@@ -203,6 +211,9 @@ class LateBatcher(Generic[Payload, Result]):
                 batch.append(first)
         return self._count(batch, now)
 
+    def _may_take(self, priority: Priority) -> bool:
+        return priority is not Priority.BULK or self._free_bulk_lanes > 0
+
     def _refuse(self, waiting: _Waiting[Payload, Result]) -> None:
         """Count what is not wanted, and tell its caller, if there is one."""
         if waiting.group.future.done():
@@ -215,6 +226,7 @@ class LateBatcher(Generic[Payload, Result]):
         self, batch: list[_Waiting[Payload, Result]], now: float
     ) -> list[_Waiting[Payload, Result]]:
         if batch:
+            self._free_bulk_lanes -= self._takes_bulk_lane(batch)
             self.counts.batches += 1
             self.counts.taken += len(batch)
             self.counts.waited_s += sum(now - waiting.since for waiting in batch)
@@ -224,7 +236,10 @@ class LateBatcher(Generic[Payload, Result]):
         """Keep one lane busy until nothing waits."""
         try:
             while batch:
-                await self._run_batch(batch)
+                try:
+                    await self._run_batch(batch)
+                finally:
+                    self._free_bulk_lanes += self._takes_bulk_lane(batch)
                 batch = self._take()
         except BaseException as error:  # a run that was cancelled, or worse
             for waiting in batch:
@@ -233,6 +248,9 @@ class LateBatcher(Generic[Payload, Result]):
         finally:
             self._free_lanes += 1
             self._fill_lanes()
+
+    def _takes_bulk_lane(self, batch: list[_Waiting[Payload, Result]]) -> bool:
+        return not self._mixed and batch[0].work.priority is Priority.BULK
 
     async def _run_batch(self, batch: list[_Waiting[Payload, Result]]) -> None:
         try:

@@ -1,11 +1,10 @@
-"""A hop: one batch carried to a replica of the next stage and its answers carried back."""
+"""A hop: how calls travel between deployments, and what it means when one fails."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from grpc.aio import AioRpcError
 from ray.exceptions import (
@@ -38,44 +37,13 @@ _REPLICA_LOST = (
     asyncio.CancelledError,
 )
 
-Item = TypeVar("Item")
-
-
-class Hop(Generic[Item]):
-    """Calls a method of another deployment with a whole batch.
-
-    Messages go by value over gRPC: for these sizes that is two to three times as fast as
-    object references (docs/decisions/0002).
-
-    Args:
-        handle: of the next stage.
-        method: name of its method, which takes one message and returns a list.
-        pack: turns the items into that message.
-    """
-
-    def __init__(
-        self,
-        handle: DeploymentHandle[Any],
-        method: str,
-        pack: Callable[[list[Item]], Any] = lambda items: items,
-    ) -> None:
-        self._call = by_value(handle, method)
-        self._pack = pack
-
-    async def call(self, items: list[Item]) -> list[Any]:
-        """One result per item, in order; where the call as a whole failed, its error for each.
-
-        It does not raise, because a failed call says nothing about single items and trying
-        them one by one would multiply the load on a stage in trouble.
-        """
-        try:
-            return list(await self._call.remote(self._pack(items)))
-        except Exception as error:
-            return [failure(error)] * len(items)
-
 
 def by_value(handle: DeploymentHandle[Any], method: str) -> DeploymentHandle[Any]:
-    """The handle of a method whose messages travel as `Hop` says."""
+    """The handle of a method whose messages go by value over gRPC, plainly pickled.
+
+    For these sizes that is two to three times as fast as object references
+    (docs/decisions/0002).
+    """
     return handle.options(
         method_name=method,
         _by_reference=False,

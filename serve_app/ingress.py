@@ -28,15 +28,15 @@ from serve_app.answers import item, prediction
 from serve_app.api import create_api
 from serve_app.archive_client import ArchiveClient
 from serve_app.batching import QueueCounts
+from serve_app.call import call
 from serve_app.classification import Classification
 from serve_app.datapath import describe_data_path
 from serve_app.explanation import ExplainedImage, ExplanationRequest, check_class
-from serve_app.hop import Hop
 from serve_app.metrics import Reading, StageMetrics
 from serve_app.settings import ServeSettings
 from serve_app.stage import RemoteStage, Stage, stage_of
 from serve_app.trainer_client import TrainerClient
-from serve_app.work import Priority, Work, expired
+from serve_app.work import Priority, Work
 
 logger = logging.getLogger("ray.serve")
 
@@ -65,7 +65,7 @@ class Ingress:
         self._admission = Admission(settings)
         self._chain = stage_of(preprocessor, settings)
         self._metrics = StageMetrics("ingress", self._reading)
-        self._explainer = Hop[ExplanationRequest](explainer, "explain")
+        self._explainer = explainer
         self._archive = ArchiveClient(archive, settings)
         logger.info("%s", settings)
         logger.info("Data path: %s", describe_data_path())
@@ -182,15 +182,9 @@ class Ingress:
         request = ExplanationRequest(image, explained_class)
         with self._admission.admit(1, len(image), Priority.INTERACTIVE):
             # Not batched, so that a caller who hangs up takes the work with it.
-            task = asyncio.ensure_future(self._explainer.call([request]))
-            try:
-                # Not wait_for: what a call says when it is cancelled must not pass for its answer.
-                await asyncio.wait([task], timeout=self._settings.deadline_s)
-                if not task.done():
-                    raise expired()
-                (result,) = task.result()
-            finally:
-                task.cancel()
+            (result,) = await call(
+                self._explainer, "explain", [request], timeout_s=self._settings.deadline_s
+            )
         if isinstance(result, ExplainedImage):
             return result
         raise _as_error(result)

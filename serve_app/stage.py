@@ -64,6 +64,7 @@ class RemoteStage(Generic[Payload]):
             lanes=settings.hop_lanes,
             weigh=lambda payload: memoryview(payload).nbytes,  # type: ignore[arg-type]
             max_weight=settings.max_hop_bytes,
+            mixed=False,  # a message is answered when all of it is
         )
 
     @property

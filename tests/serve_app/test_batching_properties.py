@@ -185,11 +185,14 @@ class Stage:
     max_batch=st.integers(1, 5),
     lanes=st.integers(1, 3),
     max_weight=st.integers(0, 20),
+    mixed=st.booleans(),
 )
-@settings(max_examples=300)
+@settings(max_examples=400)
 def test_every_caller_gets_its_own_answers_and_no_limit_is_broken(
-    steps: list[Step], max_batch: int, lanes: int, max_weight: int
+    steps: list[Step], max_batch: int, lanes: int, max_weight: int, mixed: bool
 ) -> None:
+    bulk_lanes = lanes if mixed else max(1, lanes - 1)
+
     async def scenario() -> None:
         stage = Stage()
         batcher: LateBatcher[Item, Answer] = LateBatcher(
@@ -198,27 +201,29 @@ def test_every_caller_gets_its_own_answers_and_no_limit_is_broken(
             lanes=lanes,
             weigh=lambda item: item.weight,
             max_weight=max_weight,
+            mixed=mixed,
         )
         for step in steps:
             await _take(step, stage, batcher)
-            _check_between_steps(stage, batcher, lanes)
+            _check_between_steps(stage, batcher, lanes, bulk_lanes)
         for _ in range(1000):
             if not stage.gates:
                 break
             stage.finish(0)
             await settle()
-            _check_between_steps(stage, batcher, lanes)
+            _check_between_steps(stage, batcher, lanes, bulk_lanes)
 
         assert all(call.done() for call in stage.calls)
         assert (batcher.waiting, len(batcher._tasks)) == (0, 0)
         assert all(isinstance(each["exception"], Panic) for each in clock().unhandled)
-        _check_batches(stage, max_batch, lanes, max_weight)
+        _check_batches(stage, max_batch, lanes, max_weight, mixed)
         _check_order(stage)
         _check_answers(stage)
         _check_counts(stage, batcher)
         # Whatever has happened, all lanes are there for the next.
-        for _ in range(lanes):
-            stage.submit(batcher, (Arrival(0, "none", Priority.BULK, None),))
+        for lane in range(lanes):
+            priority = Priority.BULK if lane < bulk_lanes else Priority.INTERACTIVE
+            stage.submit(batcher, (Arrival(0, "none", priority, None),))
         await settle()
         assert len(stage.gates) == lanes
         for _ in range(lanes):
@@ -241,10 +246,13 @@ async def _take(step: Step, stage: Stage, batcher: LateBatcher[Item, Answer]) ->
     await settle()
 
 
-def _check_between_steps(stage: Stage, batcher: LateBatcher[Item, Answer], lanes: int) -> None:
+def _check_between_steps(
+    stage: Stage, batcher: LateBatcher[Item, Answer], lanes: int, bulk_lanes: int
+) -> None:
     waiting = {item for item in stage.works if stage.is_wanted(item)} - stage.seen
     assert (stage.unwanted, stage.changed) == ([], [])
-    assert len(stage.gates) == lanes or not waiting
+    only_bulk = all(stage.works[item].priority is Priority.BULK for item in waiting)
+    assert len(stage.gates) >= (bulk_lanes if only_bulk else lanes) or not waiting
     # Beside those only items that expired before the rest of their call did.
     open_calls = {caller for caller, call in enumerate(stage.calls) if not call.done()}
     late = {item for item in stage.works if item.caller in open_calls} - stage.seen - waiting
@@ -268,13 +276,14 @@ def _first_runs(stage: Stage) -> list[tuple[Run, bool]]:
     return runs
 
 
-def _check_batches(stage: Stage, max_batch: int, lanes: int, max_weight: int) -> None:
+def _check_batches(stage: Stage, max_batch: int, lanes: int, max_weight: int, mixed: bool) -> None:
     assert stage.most_at_once <= lanes
     for items, _, _ in stage.runs:
         assert 1 <= len(items) <= max_batch
         assert len(items) == 1 or sum(item.weight for item in items) <= max_weight
         priorities = [stage.works[item].priority for item in items]
         assert priorities == sorted(priorities)
+        assert mixed or len(set(priorities)) == 1
     for one, is_first in _first_runs(stage):
         if is_first and Priority.BULK in {stage.works[item].priority for item in one.items}:
             behind = one.wanted_before - set(one.items)

@@ -253,10 +253,26 @@ async def test_interactive_work_overtakes_bulk_work_and_stays_in_small_messages(
     await until(lambda: stage.waiting == 8)
     replica.gate.set()
     results = await asyncio.gather(*calls)
-    assert replica.batches[1:] == [["a", "b", "u", "v"], ["w", "x", "y", "z"]]
-    assert [message.priorities for message in replica.messages[1:]] == [[0, 0, 1, 1], [1] * 4]
+    assert replica.batches[1:] == [["a", "b"], ["u", "v", "w", "x"], ["y", "z"]]
+    assert [message.priorities for message in replica.messages[1:]] == [[0, 0], [1] * 4, [1] * 2]
     assert results[1:] == [["U", "V", "W", "X", "Y", "Z"], ["A"], ["B"]]
-    assert (stage.counts.taken, stage.counts.batches) == (9, 3)
+    assert (stage.counts.taken, stage.counts.batches) == (9, 4)
+
+
+async def test_bulk_work_leaves_a_lane_to_interactive_work() -> None:
+    replica = Replica()
+    replica.gate = asyncio.Event()
+    stage = _stage(replica, SETTINGS.model_copy(update={"hop_lanes": 3}))
+    bulk = _submit(stage, *"abcdefghijkl", priority=BULK)
+    await until(lambda: len(replica.batches) == 2)
+    assert stage.waiting == 4
+    one = _submit(stage, "x")
+    await until(lambda: len(replica.batches) == 3)
+    assert replica.batches == [list("abcd"), list("efgh"), ["x"]]
+    replica.gate.set()
+    assert await one == ["X"]
+    assert await bulk == list("ABCDEFGHIJKL")
+    assert stage.waiting == 0
 
 
 async def test_a_message_has_so_many_bytes_at_most() -> None:
