@@ -134,7 +134,7 @@ def brief(monkeypatch: pytest.MonkeyPatch) -> None:
     from serve_app import api as module
 
     routes = module.retrain_routes
-    monkeypatch.setattr(module, "retrain_routes", lambda trainer, _: routes(trainer, 1.0))
+    monkeypatch.setattr(module, "retrain_routes", lambda trainer, _: routes(trainer, 3.0))
 
 
 @pytest.mark.usefixtures("brief")
