@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sysconfig
 from pathlib import Path
 
 from dotenv import dotenv_values
 
 ENVIRONMENT_FILE = Path(__file__).parent / "ray.env"
+
+EDGE = Path(sysconfig.get_path("scripts")) / "dermserve-haproxy"
+"""What Ray starts as HAProxy; see `cluster/edge.py`."""
 
 
 def ray_environment() -> dict[str, str]:
@@ -19,6 +23,8 @@ def ray_environment() -> dict[str, str]:
     variables = {key: value or "" for key, value in dotenv_values(ENVIRONMENT_FILE).items()}
     if haproxy_problem() is not None:
         variables["RAY_SERVE_ENABLE_HA_PROXY"] = "0"
+    else:
+        variables["RAY_SERVE_HAPROXY_BINARY_PATH"] = str(EDGE)
     return {key: os.environ.get(key, value) for key, value in variables.items()}
 
 

@@ -13,12 +13,14 @@ from typing import Any
 
 import httpx
 
+from cluster.edge import MAX_REQUESTS_VARIABLE
 from cluster.environment import ray_environment
 from data.catalogue.database import CATALOGUE_VARIABLE, catalogue_url
 from data.image_store import IMAGES_VARIABLE, images_url
-from models.configuration import read_yaml
+from models.configuration import read_yaml, validate
 from models.errors import DermServeError, InvalidConfiguration
 from models.tracking_uri import REGISTRY_VARIABLE, tracking_uri
+from serve_app.settings import ServeSettings
 from training.storage import RUNS_VARIABLE, runs_folder
 
 DASHBOARD_PORT = 8265
@@ -71,6 +73,7 @@ class LocalServer:
             **ray_environment(),
             **_ONE_MACHINE,
             **_haproxy_ports(),
+            MAX_REQUESTS_VARIABLE: str(_settings(self.config).max_waiting),
             # Replicas work in other folders; all are to mean the same places.
             REGISTRY_VARIABLE: tracking_uri(),
             CATALOGUE_VARIABLE: catalogue_url(),
@@ -181,6 +184,12 @@ def _read_serve_config(path: Path) -> dict[str, Any]:
     if not isinstance(document, dict) or "applications" not in document:
         raise InvalidConfiguration(f"{path} is no Serve configuration: it lists no applications.")
     return document
+
+
+def _settings(config: dict[str, Any]) -> ServeSettings:
+    """The settings of the application, the default ones if there is none."""
+    applications = {each["name"]: each.get("args") or {} for each in config["applications"]}
+    return validate(applications.get(APPLICATION, {}), ServeSettings, "The application's args")
 
 
 def _haproxy_ports() -> dict[str, str]:

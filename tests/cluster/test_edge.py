@@ -1,0 +1,213 @@
+"""The edge: what it makes of Ray's configuration, and what HAProxy then does."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import httpx
+import pytest
+from ray.serve._private.haproxy import BackendConfig, HAProxyApi, HAProxyConfig, ServerConfig
+from ray.serve.config import HTTPOptions
+
+from cluster.edge import (
+    ADMIN_HOST_VARIABLE,
+    DEFAULT_MAX_REQUESTS,
+    MAX_REQUESTS_VARIABLE,
+    UnknownConfiguration,
+    amend,
+    write_error_files,
+)
+from cluster.environment import EDGE, haproxy_problem
+from serve_app.settings import ServeSettings
+from tests.conftest import free_port
+
+pytestmark = pytest.mark.skipif(
+    haproxy_problem() is not None, reason=f"HAProxy does not run: {haproxy_problem()}"
+)
+
+
+def rays_configuration(folder: Path, port: int, server_port: int, stats: int, metrics: int) -> Path:
+    """A configuration as Ray itself writes it, for one replica."""
+    path = folder / "haproxy.cfg"
+    api = HAProxyApi(
+        HAProxyConfig(
+            socket_path=str(folder / "admin.sock"),
+            server_state_base=str(folder),
+            server_state_file=str(folder / "server-state"),
+            metrics_socket_path=str(folder / "metrics.sock"),
+            stats_port=stats,
+            metrics_port=metrics,
+            has_received_routes=True,
+            has_received_servers=True,
+            http_options=HTTPOptions(host="127.0.0.1", port=port),
+        ),
+        backend_configs={
+            "http-dermserve": BackendConfig(
+                name="http-dermserve",
+                path_prefix="/",
+                app_name="dermserve",
+                servers=[ServerConfig(name="replica", host="127.0.0.1", port=server_port)],
+            )
+        },
+        config_file_path=str(path),
+    )
+    api._generate_config_file_internal()
+    return path
+
+
+class Replica(BaseHTTPRequestHandler):
+    """Holds every POST until it is let go."""
+
+    arrived = threading.Semaphore(0)
+    let_go = threading.Event()
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        self._answer()
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["content-length"]))
+        self.arrived.release()
+        self.let_go.wait(30)
+        self._answer()
+
+    def _answer(self) -> None:
+        self.send_response(200)
+        self.send_header("content-length", "2")
+        self.end_headers()
+        self.wfile.write(b"ok")
+
+    def log_request(self, *args: object) -> None:
+        pass
+
+
+@contextmanager
+def haproxy(folder: Path, max_requests: int) -> Iterator[tuple[httpx.Client, int, int]]:
+    """The edge in front of one replica; a client, and the ports of statistics and metrics."""
+    Replica.let_go.clear()
+    replica = ThreadingHTTPServer(("127.0.0.1", 0), Replica)
+    threading.Thread(target=replica.serve_forever, daemon=True).start()
+    port, stats, metrics = free_port(), free_port(), free_port()
+    path = rays_configuration(folder, port, replica.server_port, stats, metrics)
+    environment = {**os.environ, MAX_REQUESTS_VARIABLE: str(max_requests)}
+    environment.pop(ADMIN_HOST_VARIABLE, None)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "cluster.edge", "-db", "-f", str(path)],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        transport = httpx.HTTPTransport(retries=8)  # until it listens
+        with httpx.Client(
+            base_url=f"http://127.0.0.1:{port}", transport=transport, timeout=30
+        ) as client:
+            assert client.get("/health/live").status_code == 200
+            yield client, stats, metrics
+    finally:
+        Replica.let_go.set()
+        process.terminate()
+        process.wait(10)
+        replica.shutdown()
+        replica.server_close()
+
+
+def test_the_default_is_what_one_ingress_replica_holds() -> None:
+    assert ServeSettings().max_waiting == DEFAULT_MAX_REQUESTS
+
+
+def test_a_full_server_refuses_images_and_nothing_else(tmp_path: Path) -> None:
+    image = b"x" * 300_000
+    with haproxy(tmp_path, max_requests=2) as (client, _, _):
+        url = str(client.base_url)
+        answers: list[int] = []
+
+        def post() -> None:
+            answers.append(httpx.post(f"{url}/predict", content=image, timeout=30).status_code)
+
+        taken = [threading.Thread(target=post) for _ in range(2)]
+        for thread in taken:
+            thread.start()
+        for _ in taken:
+            assert Replica.arrived.acquire(timeout=30)
+        refused = client.post("/predict", content=image, headers={"x-request-id": 'a"b'})
+        assert refused.status_code == 503
+        assert refused.headers["retry-after"] == "1"
+        error = refused.json()["error"]
+        assert error["code"] == "overloaded"
+        assert error["request_id"] == 'a"b'
+        assert "again" in error["message"]
+        for path in ("/predict/batch", "/explain", "/upload/bulk", "/v2/models/dermserve/infer"):
+            assert client.post(path, content=image).status_code == 503
+        assert client.get("/predict").status_code == 200
+        assert client.get("/health").status_code == 200
+        Replica.let_go.set()
+        for thread in taken:
+            thread.join(30)
+        assert answers == [200, 200]
+        assert client.post("/predict", content=image).status_code == 200
+        assert client.post("/retrain", content=b"").status_code == 200
+
+
+def test_a_replica_that_is_gone_is_an_error_of_ours(tmp_path: Path) -> None:
+    port = free_port()
+    path = rays_configuration(tmp_path, port, free_port(), free_port(), free_port())
+    process = subprocess.Popen(
+        [sys.executable, "-m", "cluster.edge", "-db", "-f", str(path)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        with httpx.Client(transport=httpx.HTTPTransport(retries=8), timeout=30) as client:
+            answer = client.get(f"http://127.0.0.1:{port}/health/live")
+        assert answer.status_code == 503
+        assert answer.headers["retry-after"] == "1"
+        assert answer.json()["error"]["code"] == "stage_unavailable"
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def test_statistics_and_metrics_are_for_this_machine(tmp_path: Path) -> None:
+    with haproxy(tmp_path, max_requests=2) as (_, stats, metrics):
+        assert httpx.get(f"http://127.0.0.1:{stats}/stats").status_code == 200
+        assert "haproxy" in httpx.get(f"http://127.0.0.1:{metrics}/metrics").text
+        # 127.0.0.2 stands for any other address of this machine.
+        for port in (stats, metrics):
+            with socket.socket() as probe:
+                assert probe.connect_ex(("127.0.0.2", port)) != 0
+        assert (tmp_path / "admin.sock").stat().st_mode & 0o077 == 0
+
+
+def test_an_amended_configuration_stays_as_it_is(tmp_path: Path) -> None:
+    path = rays_configuration(tmp_path, 1, 2, 3, 4)
+    once = amend(path.read_text(), folder=tmp_path, max_requests=8, admin_host="127.0.0.1")
+    assert amend(once, folder=tmp_path, max_requests=8, admin_host="127.0.0.1") == once
+
+
+def test_a_configuration_of_another_form_is_refused(tmp_path: Path) -> None:
+    text = rays_configuration(tmp_path, 1, 2, 3, 4).read_text().replace("listen stats", "listen x")
+    with pytest.raises(UnknownConfiguration, match=r"constraints\.txt"):
+        amend(text, folder=tmp_path, max_requests=8, admin_host="127.0.0.1")
+
+
+def test_its_errors_are_whole_http_answers(tmp_path: Path) -> None:
+    write_error_files(tmp_path)
+    for status, code in ((503, "stage_unavailable"), (504, "deadline_exceeded")):
+        head, body = (tmp_path / f"{status}.http").read_bytes().split(b"\r\n\r\n")
+        assert f"HTTP/1.1 {status} ".encode() in head
+        assert f"Content-Length: {len(body)}".encode() in head
+        assert json.loads(body)["error"]["code"] == code
+
+
+def test_what_ray_starts_is_installed() -> None:
+    assert os.access(EDGE, os.X_OK)
