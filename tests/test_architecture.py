@@ -17,6 +17,7 @@ MAY_IMPORT = {
     "training": {"models", "data", "configs"},
     "cluster": {"models", "data", "configs", "training", "serve_app", "benchmarks"},
     "benchmarks": {"models", "data", "configs", "serve_app", "training"},
+    "dermserve_client": set(),
 }
 MAX_LINES = 320
 

@@ -54,12 +54,16 @@ def test_the_example_answer_is_one(server: LocalServer) -> None:
     schemas.Prediction.model_validate(json.loads(example))
 
 
-def test_the_python_example_runs(server: LocalServer, folder: Path) -> None:
-    (code,) = _blocks("python")
+@pytest.mark.parametrize("code", _blocks("python"), ids=["client", "handle"])
+def test_the_python_examples_run(server: LocalServer, folder: Path, code: str) -> None:
     result = subprocess.run(
         [sys.executable, "-c", code],
         cwd=folder,
-        env={**os.environ, "RAY_ADDRESS": ray.get_runtime_context().gcs_address},
+        env={
+            **os.environ,
+            "RAY_ADDRESS": ray.get_runtime_context().gcs_address,
+            "DERMSERVE_URL": server.url,
+        },
         capture_output=True,
         text=True,
         timeout=120,
