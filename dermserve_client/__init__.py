@@ -1,6 +1,6 @@
 """The typed Python client of DermServe: for ordinary code and for asyncio.
 
-It needs httpx and pydantic, and nothing of the server.
+It needs httpx, httpx-sse and pydantic, and nothing of the server.
 
 >>> from dermserve_client import Client, InvalidImage
 >>> client = Client()  # http://127.0.0.1:8000, or the variables DERMSERVE_URL, DERMSERVE_API_KEY

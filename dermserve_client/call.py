@@ -14,7 +14,7 @@ from dermserve_client.retries import Attempts, Retries
 
 Result = TypeVar("Result")
 
-_GRACE_S = 1.0
+_GRACE_S = 5.0
 """How long after its deadline the server may still say that it has passed."""
 
 

@@ -58,6 +58,9 @@ class Client:
         retries: how patient to be with requests that may be repeated.
         transport: of httpx, for a proxy or for certificates of your own.
 
+    Raises:
+        ValueError: if the address or the key cannot be one.
+
     Example:
         >>> with Client() as client:
         ...     prediction = client.predict("lesion.jpg")

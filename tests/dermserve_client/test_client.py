@@ -121,7 +121,7 @@ async def test_the_server_is_told_what_is_left_of_a_timeout(connect: Connect) ->
     first_s, second_s = (float(request.url.params["timeout_s"]) for request in server.requests)
     assert 5 >= first_s > second_s > 0
     # Its own word comes first.
-    assert server.requests[1].extensions["timeout"]["read"] == second_s + 1
+    assert server.requests[1].extensions["timeout"]["read"] == second_s + 5
 
 
 @pytest.mark.parametrize("timeout_s", [0, -1, float("nan")])
@@ -149,13 +149,26 @@ async def test_the_address_and_the_key_are_in_the_environment(
     connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DERMSERVE_URL", "http://elsewhere:1")
-    monkeypatch.setenv("DERMSERVE_API_KEY", "ds_2_b")
+    monkeypatch.setenv("DERMSERVE_API_KEY", "ds_2_b\n")  # as files end
     server = _Server(refusal(404, "not_found"))
     with pytest.raises(Refused):
         await connect(server)("health")
     (request,) = server.requests
     assert request.url == "http://elsewhere:1/health"
     assert request.headers["authorization"] == "Bearer ds_2_b"
+
+
+@pytest.mark.parametrize("key", ["ds_1_a\nx-role: admin", "ds_1_\xfc", "ds_1_\0"])
+async def test_a_key_that_can_be_none_is_not_repeated(connect: Connect, key: str) -> None:
+    with pytest.raises(ValueError, match="Copy it anew") as raised:
+        connect(api_key=key)
+    assert "ds_1" not in str(raised.value)
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:8000", "localhost", "ftp://server", "/predict"])
+async def test_an_address_that_can_be_none(connect: Connect, url: str) -> None:
+    with pytest.raises(ValueError, match="must begin with http"):
+        connect(url=url)
 
 
 async def test_without_either_it_is_this_machine_and_nobody(
