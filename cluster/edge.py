@@ -54,7 +54,7 @@ def amend(configuration: str, *, folder: Path, max_requests: int, admin_host: st
         (r"(frontend prometheus\n\s+bind )(?:\*)?:", rf"\g<1>{admin_host}:"),
         (r"(listen stats\n\s+bind )(?:\*)?:", rf"\g<1>{admin_host}:"),
         (r"\n( +)timeout http-keep-alive", rf"\n\1timeout http-request {HEADER_TIMEOUT_S}s\g<0>"),
-        (r"errorfile 502 \S+", f"errorfile 502 {folder / '503.http'}"),
+        (r"errorfile 502 \S+", f"errorfile 502 {folder / '502.http'}"),
         (r"errorfile 503 \S+", f"errorfile 503 {folder / '503.http'}"),
         (r"errorfile 504 \S+", f"errorfile 504 {folder / '504.http'}"),
     ):
@@ -62,8 +62,8 @@ def amend(configuration: str, *, folder: Path, max_requests: int, admin_host: st
         if not found:
             raise UnknownConfiguration(
                 f"Ray's HAProxy configuration has no {pattern!r}. Use the version of Ray that "
-                "constraints.txt names, or unset RAY_SERVE_HAPROXY_BINARY_PATH and keep the ports "
-                "behind a firewall."
+                "constraints.txt names, or set RAY_SERVE_HAPROXY_BINARY_PATH to HAProxy itself and "
+                "keep the ports behind a firewall."
             )
     return _AMENDED + re.sub(
         # One rule for each application that takes HTTP requests.
@@ -75,23 +75,34 @@ def amend(configuration: str, *, folder: Path, max_requests: int, admin_host: st
 
 def write_error_files(folder: Path) -> None:
     """Write the answers that HAProxy gives when no replica does."""
-    for status, reason, code, message in (
+    for status, reason, code, message, headers in (
+        (
+            502,
+            "Bad Gateway",
+            "stage_unavailable",
+            "The replica went away before it answered. A prediction may be sent again; before you "
+            "repeat an upload or a retraining, look whether it was done.",
+            "",  # no Retry-After: those who obey it would repeat an upload
+        ),
         (
             503,
             "Service Unavailable",
             "stage_unavailable",
             "No replica takes the request. Send it again in a moment.",
+            "Retry-After: 1\r\n",
         ),
         (
             504,
             "Gateway Timeout",
             "deadline_exceeded",
-            "The server did not answer in time. Send the request again later.",
+            "There was no answer in time. A prediction may be sent again later; before you repeat "
+            "an upload or a retraining, look whether it was done.",
+            "",
         ),
     ):
-        body = _error(code, message, request_id='""')
+        body = _error(code, message, request_id="")
         (folder / f"{status}.http").write_text(
-            f"HTTP/1.1 {status} {reason}\r\nContent-Type: application/json\r\nRetry-After: 1\r\n"
+            f"HTTP/1.1 {status} {reason}\r\nContent-Type: application/json\r\n{headers}"
             f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n{body}"
         )
 
@@ -106,12 +117,15 @@ def main() -> None:
     if "-f" in sys.argv:
         path = Path(sys.argv[sys.argv.index("-f") + 1])
         write_error_files(path.parent)
-        amended = amend(
-            path.read_text(),
-            folder=path.parent,
-            max_requests=int(os.environ.get(MAX_REQUESTS_VARIABLE) or DEFAULT_MAX_REQUESTS),
-            admin_host=os.environ.get(ADMIN_HOST_VARIABLE) or "127.0.0.1",
-        )
+        try:
+            amended = amend(
+                path.read_text(),
+                folder=path.parent,
+                max_requests=int(os.environ.get(MAX_REQUESTS_VARIABLE) or DEFAULT_MAX_REQUESTS),
+                admin_host=os.environ.get(ADMIN_HOST_VARIABLE) or "127.0.0.1",
+            )
+        except UnknownConfiguration as error:
+            sys.exit(str(error))
         path.write_text(amended)
     os.execv(binary, [binary, *sys.argv[1:]])
 
@@ -120,7 +134,7 @@ def _refusal(match: re.Match[str], max_requests: int) -> str:
     """The lines that refuse an image when the replicas of a backend hold all they take."""
     indent, backend, condition = match.groups()
     message = "The server holds all the requests that it takes. Send this one again in a second."
-    body = _error("overloaded", message, request_id='"%[req.hdr(x-request-id),json(utf8s)]"')
+    body = _error("overloaded", message, request_id="%[req.hdr(x-request-id),json(utf8s)]")
     lines = (
         f"http-request set-var(txn.edge_limit) nbsrv({backend}),mul({max_requests})",
         f"http-request set-var(txn.edge_excess) be_conn({backend}),sub(txn.edge_limit)",
@@ -134,16 +148,8 @@ def _refusal(match: re.Match[str], max_requests: int) -> str:
 
 
 def _error(code: str, message: str, *, request_id: str) -> str:
-    """The JSON of an error; the request's id as text, since HAProxy fills it in."""
-    return (
-        '{"error":{"code":'
-        + json.dumps(code)
-        + ',"message":'
-        + json.dumps(message)
-        + ',"request_id":'
-        + request_id
-        + "}}"
-    )
+    """The JSON of an error; see `serve_app.schemas.ErrorResponse`."""
+    return json.dumps({"error": {"code": code, "message": message, "request_id": request_id}})
 
 
 if __name__ == "__main__":

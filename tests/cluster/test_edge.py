@@ -76,6 +76,10 @@ class Replica(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["content-length"]))
+        if "x-break-off" in self.headers:
+            self.wfile.write(b"HTTP/1.1 2")  # and dies
+            self.close_connection = True
+            return
         self.arrived.release()
         self.let_go.wait(30)
         self._answer()
@@ -202,7 +206,11 @@ def test_a_configuration_of_another_form_is_refused(tmp_path: Path) -> None:
 
 def test_its_errors_are_whole_http_answers(tmp_path: Path) -> None:
     write_error_files(tmp_path)
-    for status, code in ((503, "stage_unavailable"), (504, "deadline_exceeded")):
+    for status, code in (
+        (502, "stage_unavailable"),
+        (503, "stage_unavailable"),
+        (504, "deadline_exceeded"),
+    ):
         head, body = (tmp_path / f"{status}.http").read_bytes().split(b"\r\n\r\n")
         assert f"HTTP/1.1 {status} ".encode() in head
         assert f"Content-Length: {len(body)}".encode() in head
@@ -211,3 +219,27 @@ def test_its_errors_are_whole_http_answers(tmp_path: Path) -> None:
 
 def test_what_ray_starts_is_installed() -> None:
     assert os.access(EDGE, os.X_OK)
+
+
+def test_a_lost_replica_is_no_reason_to_repeat_an_upload(tmp_path: Path) -> None:
+    with haproxy(tmp_path, max_requests=2) as (client, _, _):
+        answer = client.post("/upload/bulk", content=b"", headers={"x-break-off": "1"})
+    assert answer.status_code == 502
+    assert "retry-after" not in answer.headers
+    error = answer.json()["error"]
+    assert error["code"] == "stage_unavailable"
+    assert "upload" in error["message"]
+
+
+def test_it_says_in_a_sentence_why_it_does_not_start(tmp_path: Path) -> None:
+    path = tmp_path / "haproxy.cfg"
+    path.write_text("global\n")
+    result = subprocess.run(
+        [sys.executable, "-m", "cluster.edge", "-db", "-f", str(path)],
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert result.returncode == 1
+    assert result.stderr.startswith("Ray's HAProxy configuration has no ")
+    assert path.read_text() == "global\n"
