@@ -48,8 +48,9 @@ def test_cpu_time_is_divided_by_the_requests() -> None:
         * (spent.children_user + spent.children_system - used.children_user - used.children_system)
         / 10
     )
-    assert 0 < costs.server_ms <= own_ms + 2  # the clock of processes ticks every 10 ms
-    assert 0 < costs.generator_ms <= child_ms + 2
+    # The clock of processes ticks every 10 ms; a sum of ticks may lie a rounding error above.
+    assert 0 < costs.server_ms <= own_ms + 2 + 1e-6
+    assert 0 < costs.generator_ms <= child_ms + 2 + 1e-6
     assert costs.available_ms == 1e3 * costs.cores * 2 / 10
     assert busiest[0][1] == os.getpid()
 
