@@ -70,7 +70,6 @@ class ComputeLimit(Limit):
         rows = torch.empty((batch, ROW), dtype=torch.float32, device=device)
         self._stream.wait_stream(torch.cuda.current_stream(device))
         step = partial(describe_into, network.describe, self._images, rows)
-        self._keep = network, rows  # a graph holds on to nothing
         with CAPTURES:
             warm_up(step, self._stream)
             self._queue = capture(step, self._stream, torch.cuda.graph_pool_handle())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -37,7 +38,8 @@ def capture(
             at the same time and no result stays in it: each overwrites what the others left.
 
     Returns:
-        What replays it on the current stream.
+        What replays it on the current stream. It keeps the step, and with it the weights: a graph
+        knows addresses and holds on to nothing.
     """
     graph = torch.cuda.CUDAGraph()
     # The mode: only calls of this thread can spoil the capture; other threads go on serving.
@@ -45,4 +47,8 @@ def capture(
         step()
     with torch.cuda.stream(stream):
         graph.replay()  # the first one uploads it
-    return graph.replay
+    return partial(_replay, graph, step)
+
+
+def _replay(graph: torch.cuda.CUDAGraph, step: Callable[[], object]) -> None:
+    graph.replay()

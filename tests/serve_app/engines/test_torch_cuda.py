@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +17,7 @@ from models.package import ModelPackage
 from serve_app.engines import create_engine
 from serve_app.engines.base import Outputs, warm_up
 from serve_app.engines.ladder import rungs
-from serve_app.engines.torch_cuda import LANES, TorchCudaEngine
+from serve_app.engines.torch_cuda import LANES, Launch, TorchCudaEngine
 from tests.serve_app.engines.coded import same
 from tests.serve_app.engines.cuda_engines import exact_outputs, lanes_of
 
@@ -134,6 +135,22 @@ def test_the_images_may_change_as_soon_as_the_answer_is_there(
     graphs.forward(list(mine))
     assert np.array_equal(answers.logits, kept)
     assert np.abs(kept - exact.logits[:4]).max() < TOLERANCE
+
+
+@pytest.mark.parametrize("launch", ["graphs", "eager"])
+def test_weights_stay_where_a_graph_looks_for_them(
+    champion: ModelPackage, pictures: Pixels, exact: Outputs, launch: Launch
+) -> None:
+    """A graph knows addresses only: memory that was given back would be filled by others."""
+    engine = TorchCudaEngine(champion, MAX_BATCH, launch)
+    gc.collect()
+    torch.cuda.empty_cache()
+    sizes = [2**exponent for exponent in range(4, 22)]
+    spoiled = [torch.full((size,), torch.nan, device="cuda") for size in sizes for _ in range(20)]
+    for _ in range(LANES):
+        answers = engine.forward(list(pictures))
+        assert np.abs(answers.logits - exact.logits).max() < TOLERANCE
+    assert all(bool(part.isnan().all()) for part in spoiled)  # nor did it write there
 
 
 def test_staging_memory_is_pinned(graphs: TorchCudaEngine) -> None:

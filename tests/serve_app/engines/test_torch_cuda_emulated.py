@@ -152,6 +152,26 @@ def test_it_is_freed_at_once(make: Make) -> None:
         gc.enable()
 
 
+@pytest.mark.parametrize("launch", ["graphs", "eager"])
+def test_it_keeps_the_network_that_its_launches_read(
+    champion: ModelPackage, monkeypatch: pytest.MonkeyPatch, launch: Launch
+) -> None:
+    emulate_cuda(monkeypatch)
+    networks: list[weakref.ref[CodedNetwork]] = []
+
+    def load(*arguments: object) -> CodedNetwork:
+        network = CodedNetwork(0.0)
+        networks.append(weakref.ref(network))
+        return network
+
+    monkeypatch.setattr(torch_cuda, "load_network", load)
+    engine = TorchCudaEngine(champion, 4, launch)
+    gc.collect()
+    assert [network() is None for network in networks] == [False]
+    del engine
+    assert [network() is None for network in networks] == [True]
+
+
 def test_too_little_memory_is_said(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     def lane(*arguments: object, **options: object) -> None:
         raise torch.OutOfMemoryError("tried to allocate 2 GiB")
