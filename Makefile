@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test lint train bench load compare clean
+.PHONY: help install serve test lint train bench load compare audit sbom licences clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -41,6 +41,22 @@ load: $(READY)  ## Let 10, 50, 100 and 300 Locust users load a running server
 
 compare: $(READY)  ## Measure beside Mosec, LitServe, BentoML, FastAPI, Ray Serve and Triton
 	@$(BIN)/python -m benchmarks.compare $(if $(IMAGES),--images $(IMAGES))
+
+$(VENV)/.audit: $(READY)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[audit]'
+	@touch $@
+
+audit: $(VENV)/.audit  ## Look for known vulnerabilities of the pinned versions (asks pypi.org)
+	@# --strict: a version that the service does not know is a failure, not a pass.
+	$(BIN)/pip-audit --strict --no-deps --disable-pip --requirement constraints.txt
+
+sbom: $(VENV)/.audit  ## List what is installed as CycloneDX in var/sbom.json
+	@mkdir -p var
+	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
+		--output-file var/sbom.json $(BIN)/python
+
+licences: $(VENV)/.audit  ## List the licences of what is installed
+	@$(BIN)/pip-licenses --from=mixed --order=license
 
 clean:  ## Remove the environment and what was written at run time
 	rm -rf $(VENV) var

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import subprocess
@@ -21,12 +20,14 @@ from ray.serve.config import HTTPOptions
 from cluster.edge import (
     ADMIN_HOST_VARIABLE,
     DEFAULT_MAX_REQUESTS,
+    HEADER_TIMEOUT_S,
     MAX_REQUESTS_VARIABLE,
     UnknownConfiguration,
     amend,
-    write_error_files,
 )
 from cluster.environment import EDGE, haproxy_problem
+from serve_app.open_inference.schemas import ProtocolError
+from serve_app.schemas import ErrorResponse
 from serve_app.settings import ServeSettings
 from tests.conftest import free_port
 
@@ -35,7 +36,14 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def rays_configuration(folder: Path, port: int, server_port: int, stats: int, metrics: int) -> Path:
+def rays_configuration(
+    folder: Path,
+    port: int,
+    server_port: int,
+    stats: int,
+    metrics: int,
+    server_timeout_s: int | None = None,
+) -> Path:
     """A configuration as Ray itself writes it, for one replica."""
     path = folder / "haproxy.cfg"
     api = HAProxyApi(
@@ -47,6 +55,7 @@ def rays_configuration(folder: Path, port: int, server_port: int, stats: int, me
             stats_port=stats,
             metrics_port=metrics,
             has_received_routes=True,
+            timeout_server_s=server_timeout_s,
             has_received_servers=True,
             http_options=HTTPOptions(host="127.0.0.1", port=port),
         ),
@@ -95,18 +104,23 @@ class Replica(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def haproxy(folder: Path, max_requests: int) -> Iterator[tuple[httpx.Client, int, int]]:
+def haproxy(
+    folder: Path,
+    max_requests: int,
+    server_timeout_s: int | None = None,
+    environment: dict[str, str] | None = None,
+) -> Iterator[tuple[httpx.Client, int, int]]:
     """The edge in front of one replica; a client, and the ports of statistics and metrics."""
     Replica.let_go.clear()
     replica = ThreadingHTTPServer(("127.0.0.1", 0), Replica)
     threading.Thread(target=replica.serve_forever, daemon=True).start()
     port, stats, metrics = free_port(), free_port(), free_port()
-    path = rays_configuration(folder, port, replica.server_port, stats, metrics)
-    environment = {**os.environ, MAX_REQUESTS_VARIABLE: str(max_requests)}
-    environment.pop(ADMIN_HOST_VARIABLE, None)
+    path = rays_configuration(folder, port, replica.server_port, stats, metrics, server_timeout_s)
+    variables = {**os.environ, MAX_REQUESTS_VARIABLE: str(max_requests), **(environment or {})}
+    variables.pop(ADMIN_HOST_VARIABLE, None)
     process = subprocess.Popen(
         [sys.executable, "-m", "cluster.edge", "-db", "-f", str(path)],
-        env=environment,
+        env=variables,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -150,8 +164,13 @@ def test_a_full_server_refuses_images_and_nothing_else(tmp_path: Path) -> None:
         assert error["code"] == "overloaded"
         assert error["request_id"] == 'a"b'
         assert "again" in error["message"]
-        for path in ("/predict/batch", "/explain", "/upload/bulk", "/v2/models/dermserve/infer"):
+        for path in ("/predict/batch", "/explain", "/upload/bulk"):
             assert client.post(path, content=image).status_code == 503
+        refused = client.post("/v2/models/dermserve/infer", content=image)
+        assert refused.status_code == 503
+        assert refused.headers["retry-after"] == "1"
+        assert refused.headers["x-error-code"] == "overloaded"
+        assert ProtocolError.model_validate_json(refused.content).error == error["message"]
         assert client.get("/predict").status_code == 200
         assert client.get("/health").status_code == 200
         Replica.let_go.set()
@@ -171,14 +190,27 @@ def test_a_replica_that_is_gone_is_an_error_of_ours(tmp_path: Path) -> None:
         stderr=subprocess.DEVNULL,
     )
     try:
-        with httpx.Client(transport=httpx.HTTPTransport(retries=8), timeout=30) as client:
-            answer = client.get(f"http://127.0.0.1:{port}/health/live")
-        assert answer.status_code == 503
-        assert answer.headers["retry-after"] == "1"
-        assert answer.json()["error"]["code"] == "stage_unavailable"
+        with httpx.Client(
+            base_url=f"http://127.0.0.1:{port}",
+            transport=httpx.HTTPTransport(retries=8),
+            headers={"x-request-id": 'a"b'},
+            timeout=30,
+        ) as client:
+            answer = client.get("/health/live")
+            in_v2 = client.get("/v2/health/live")
     finally:
         process.terminate()
         process.wait(10)
+    for each in (answer, in_v2):
+        assert each.status_code == 503
+        assert each.headers["retry-after"] == "1"
+        assert each.headers["content-type"] == "application/json"
+    error = ErrorResponse.model_validate_json(answer.content).error
+    assert error.code == "stage_unavailable"
+    assert error.request_id == 'a"b'
+    assert "x-error-code" not in answer.headers
+    assert ProtocolError.model_validate_json(in_v2.content).error == error.message
+    assert in_v2.headers["x-error-code"] == "stage_unavailable"
 
 
 def test_statistics_and_metrics_are_for_this_machine(tmp_path: Path) -> None:
@@ -194,27 +226,14 @@ def test_statistics_and_metrics_are_for_this_machine(tmp_path: Path) -> None:
 
 def test_an_amended_configuration_stays_as_it_is(tmp_path: Path) -> None:
     path = rays_configuration(tmp_path, 1, 2, 3, 4)
-    once = amend(path.read_text(), folder=tmp_path, max_requests=8, admin_host="127.0.0.1")
-    assert amend(once, folder=tmp_path, max_requests=8, admin_host="127.0.0.1") == once
+    once = amend(path.read_text(), max_requests=8, admin_host="127.0.0.1")
+    assert amend(once, max_requests=8, admin_host="127.0.0.1") == once
 
 
 def test_a_configuration_of_another_form_is_refused(tmp_path: Path) -> None:
     text = rays_configuration(tmp_path, 1, 2, 3, 4).read_text().replace("listen stats", "listen x")
     with pytest.raises(UnknownConfiguration, match=r"constraints\.txt"):
-        amend(text, folder=tmp_path, max_requests=8, admin_host="127.0.0.1")
-
-
-def test_its_errors_are_whole_http_answers(tmp_path: Path) -> None:
-    write_error_files(tmp_path)
-    for status, code in (
-        (502, "stage_unavailable"),
-        (503, "stage_unavailable"),
-        (504, "deadline_exceeded"),
-    ):
-        head, body = (tmp_path / f"{status}.http").read_bytes().split(b"\r\n\r\n")
-        assert f"HTTP/1.1 {status} ".encode() in head
-        assert f"Content-Length: {len(body)}".encode() in head
-        assert json.loads(body)["error"]["code"] == code
+        amend(text, max_requests=8, admin_host="127.0.0.1")
 
 
 def test_what_ray_starts_is_installed() -> None:
@@ -223,12 +242,43 @@ def test_what_ray_starts_is_installed() -> None:
 
 def test_a_lost_replica_is_no_reason_to_repeat_an_upload(tmp_path: Path) -> None:
     with haproxy(tmp_path, max_requests=2) as (client, _, _):
-        answer = client.post("/upload/bulk", content=b"", headers={"x-break-off": "1"})
-    assert answer.status_code == 502
-    assert "retry-after" not in answer.headers
-    error = answer.json()["error"]
-    assert error["code"] == "stage_unavailable"
-    assert "upload" in error["message"]
+        breaks_off = {"x-break-off": "1"}
+        answer = client.post("/upload/bulk", content=b"", headers=breaks_off)
+        in_v2 = client.post("/v2/models/dermserve/infer", content=b"", headers=breaks_off)
+    for each in (answer, in_v2):
+        assert each.status_code == 502
+        assert "retry-after" not in each.headers
+    error = ErrorResponse.model_validate_json(answer.content).error
+    assert error.code == "stage_unavailable"
+    assert "upload" in error.message
+    assert ProtocolError.model_validate_json(in_v2.content).error == error.message
+    assert in_v2.headers["x-error-code"] == "stage_unavailable"
+
+
+def test_headers_without_end_are_refused(tmp_path: Path) -> None:
+    with haproxy(tmp_path, max_requests=2) as (client, _, _):
+        assert client.get("/health", headers={"x-long": "a" * 14_000}).status_code == 200
+        answer = client.get("/health", headers={"x-long": "a" * 16_000})
+    assert answer.status_code == 400
+
+
+def test_headers_that_never_come_are_given_up(tmp_path: Path) -> None:
+    with haproxy(tmp_path, max_requests=2) as (client, _, _):
+        assert client.base_url.port is not None
+        with socket.create_connection(("127.0.0.1", client.base_url.port)) as connection:
+            connection.sendall(b"GET /health HTTP/1.1\r\nhost: 127.0.0.1\r\n")
+            connection.settimeout(3 * HEADER_TIMEOUT_S)
+            assert connection.recv(100).startswith(b"HTTP/1.1 408 ")
+
+
+def test_an_answer_that_never_comes_is_an_error_of_ours(tmp_path: Path) -> None:
+    with haproxy(tmp_path, max_requests=2, server_timeout_s=1) as (client, _, _):
+        answer = client.post("/predict", content=b"x")
+        in_v2 = client.post("/v2/models/dermserve/infer", content=b"x")
+    assert (answer.status_code, in_v2.status_code) == (504, 504)
+    error = ErrorResponse.model_validate_json(answer.content).error
+    assert error.code == in_v2.headers["x-error-code"] == "deadline_exceeded"
+    assert ProtocolError.model_validate_json(in_v2.content).error == error.message
 
 
 def test_it_says_in_a_sentence_why_it_does_not_start(tmp_path: Path) -> None:
