@@ -12,6 +12,7 @@ from benchmarks.load import bench
 from cluster.audit_command import app as audit
 from cluster.evaluate_command import evaluate
 from cluster.import_command import import_ham10000
+from cluster.keys_command import app as keys
 from cluster.models_command import app as models
 from cluster.package_command import package
 from cluster.train_command import train
@@ -32,6 +33,7 @@ app.command()(evaluate)
 app.command()(bench)
 app.add_typer(models, name="models")
 app.add_typer(audit, name="audit")
+app.add_typer(keys, name="keys")
 
 
 def main() -> None:

@@ -15,6 +15,8 @@ import httpx
 
 from cluster.edge import MAX_REQUESTS_VARIABLE
 from cluster.environment import ray_environment
+from cluster.listening import check_listening
+from cluster.tls import PORT_VARIABLE, Tls, check_tls
 from data.catalogue.database import CATALOGUE_VARIABLE, catalogue_url
 from data.image_store import IMAGES_VARIABLE, images_url
 from models.configuration import read_yaml, validate
@@ -51,6 +53,8 @@ class LocalServer:
     Args:
         config: a Serve configuration such as `serve_config.yaml`.
         port: of HTTP, instead of the configuration's.
+        grpc_port: of gRPC, if the configuration has that; by default the configuration's, or a
+            free one if a server has that.
         dashboard_port: of the Ray dashboard, on 127.0.0.1.
         environment: variables on top of `ray.env`.
     """
@@ -60,6 +64,7 @@ class LocalServer:
         config: Path,
         *,
         port: int | None = None,
+        grpc_port: int | None = None,
         dashboard_port: int = DASHBOARD_PORT,
         environment: dict[str, str] | None = None,
     ) -> None:
@@ -68,6 +73,7 @@ class LocalServer:
         http["host"] = http.get("host", "127.0.0.1")
         http["port"] = port or http.get("port", 8000)
         self.url = f"http://127.0.0.1:{http['port']}"
+        self.grpc_address = self._choose_grpc_port(grpc_port)
         self.dashboard_url = f"http://127.0.0.1:{dashboard_port}"
         self.environment = {
             **ray_environment(),
@@ -82,13 +88,27 @@ class LocalServer:
             **(environment or {}),
         }
         self._dashboard_port = dashboard_port
+        self.tls: Tls | None = None
+        """What HAProxy encrypts; known once the server is entered."""
 
     def __enter__(self) -> LocalServer:
+        check_listening(
+            self.config["http_options"],
+            self.environment[CATALOGUE_VARIABLE],
+            haproxy=self.environment["RAY_SERVE_ENABLE_HA_PROXY"] == "1",
+        )
+        # HAProxy's own process checks this too, but what that says stands in a log of Ray's.
+        environment = {**os.environ, **self.environment}
+        self.tls = check_tls(environment, self.environment[CATALOGUE_VARIABLE])
+        if self.tls is not None:
+            _require_free(self.tls.port, "HTTPS")
         for port, what in (
             (self.config["http_options"]["port"], "the server"),
             (self._dashboard_port, "the Ray dashboard"),
         ):
             _require_free(port, what)
+        if self.grpc_address is not None:
+            _require_free(self.config["grpc_options"]["port"], "gRPC")
         os.environ.update(self.environment)
         import ray  # reads the environment when imported
 
@@ -163,6 +183,15 @@ class LocalServer:
             "/tmp/ray/session_latest/logs/serve."
         )
 
+    def _choose_grpc_port(self, port: int | None) -> str | None:
+        """The address of gRPC on this machine; None if the configuration has none."""
+        options = self.config.get("grpc_options") or {}
+        if not options.get("grpc_servicer_functions"):
+            return None
+        configured = options.get("port", 9000)
+        options["port"] = port or (configured if _is_free(configured) else _free_port())
+        return f"127.0.0.1:{options['port']}"
+
     def _is_ready(self) -> bool:
         """Whether `/health/ready` says so; a missing model also ends the wait, with its reason."""
         try:
@@ -208,7 +237,7 @@ def _require_free(port: int, what: str) -> None:
     if not _is_free(port):
         raise StartFailed(
             f"Port {port} for {what} is taken. Stop the program that uses it, or choose "
-            "another with --port or --dashboard-port."
+            f"another with --port, --grpc-port, --dashboard-port or {PORT_VARIABLE}."
         )
 
 

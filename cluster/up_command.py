@@ -23,6 +23,10 @@ def up(
     port: Annotated[
         int | None, typer.Option(help="HTTP port, instead of the configuration's.")
     ] = None,
+    grpc_port: Annotated[
+        int | None,
+        typer.Option(help="gRPC port; without it the configuration's, or a free one."),
+    ] = None,
     dashboard_port: Annotated[int, typer.Option(help="Port of the Ray dashboard.")] = (
         DASHBOARD_PORT
     ),
@@ -38,7 +42,9 @@ def up(
         console.print(f"[yellow]Requests go through Ray's Python proxy, not HAProxy. {problem}")
     with (
         console.status("Starting Ray ...") as status,
-        LocalServer(config, port=port, dashboard_port=dashboard_port) as server,
+        LocalServer(
+            config, port=port, grpc_port=grpc_port, dashboard_port=dashboard_port
+        ) as server,
     ):
         server.deploy()
         server.wait_until_ready(
@@ -65,6 +71,7 @@ def _interrupt_once() -> None:
 
 
 def _greeting(server: LocalServer, seconds: float) -> str:
+    tls = server.tls and f"HTTPS          port {server.tls.port} of {server.tls.host}\n"
     sample = Path("var/sample.jpg")
     sample.parent.mkdir(exist_ok=True)
     sample.write_bytes(synthetic_jpeg("nv", seed=1))
@@ -72,6 +79,8 @@ def _greeting(server: LocalServer, seconds: float) -> str:
         f"[bold]DermServe is ready[/] at {server.url} after {seconds:.1f} s. Try:\n\n"
         f"  curl -F file=@{sample} {server.url}/predict\n\n"
         f"API            {server.url}/docs\n"
+        f"gRPC           {server.grpc_address or 'not in the configuration'}\n"
+        f"{tls or ''}"
         f"Ray dashboard  {server.dashboard_url} (its token: .venv/bin/ray get-auth-token)\n"
         "Stop with Ctrl-C."
     )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import lzma
 import re
 import shutil
+import struct
 import tempfile
 import zipfile
 import zlib
@@ -21,7 +23,10 @@ MAX_FILES = 200_000
 
 _NAME = re.compile(r"[0-9A-Za-z][0-9A-Za-z_.-]{0,99}")
 # What zipfile raises on damaged, encrypted or foreign files.
-_BROKEN = (zipfile.BadZipFile, RuntimeError, NotImplementedError, ValueError, EOFError, zlib.error)
+_BROKEN = (
+    *(zipfile.BadZipFile, RuntimeError, NotImplementedError, ValueError, EOFError),
+    *(struct.error, zlib.error, lzma.LZMAError),
+)
 
 
 def unpack(
@@ -53,8 +58,9 @@ def unpack(
         return _unpack(archive, folder, max_bytes, on_file, inner=True)
     except _BROKEN as error:
         raise InvalidDataset(
-            f"{archive} cannot be unpacked: {error}. Download it again; it has to be a zip file "
-            "without a password."
+            # It may quote names, which may have any length.
+            f"{archive} cannot be unpacked: {error!s:.200}. Download it again; it has to be a "
+            "zip file without a password."
         ) from error
     except OSError as error:
         raise InvalidDataset(f"{archive} cannot be unpacked to {folder}: {error}.") from error
@@ -97,7 +103,13 @@ def _target(member: zipfile.ZipInfo, inner: bool) -> Path | None:
     """Where a member goes below the folder; None for what is not wanted."""
     path = PurePosixPath(member.filename.replace("\\", "/"))
     name = path.name.lower()
-    if member.is_dir() or not _NAME.fullmatch(path.name) or "__MACOSX" in path.parts:
+    # Without a name, zipfile cannot say whether it is a folder.
+    if (
+        not member.filename
+        or member.is_dir()
+        or not _NAME.fullmatch(path.name)
+        or "__MACOSX" in path.parts
+    ):
         return None
     if inner and name.endswith(".zip"):
         return Path(name)

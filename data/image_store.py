@@ -7,6 +7,7 @@ import hashlib
 import os
 import re
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -29,6 +30,8 @@ IMAGES_VARIABLE = "DERMSERVE_IMAGES"
 """Environment variable that names the store: a folder, or a URL that fsspec opens."""
 
 _KEY = re.compile(r"([0-9a-f]{2})/\1[0-9a-f]{62}\.(jpg|png)")
+_KEY_LENGTH = 71
+_PARTIAL = ".partial"
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
@@ -154,6 +157,42 @@ class ImageStore:
         with self._errors(), suppress(FileNotFoundError):
             self._files.rm_file(self._path(key))
 
+    def stored(self) -> Iterator[str]:
+        """The keys of all images that are stored, in no certain order.
+
+        Raises:
+            CatalogueUnavailable: if the store cannot be read.
+        """
+        with self._errors():
+            self._files.invalidate_cache()
+            names = self._files.find(self._root)
+        for name in names:
+            key = str(name)[-_KEY_LENGTH:]
+            if _KEY.fullmatch(key):
+                yield key
+
+    def remove_unfinished(self, older_than_s: float) -> int:
+        """Remove what a power cut has left half-written; object stores leave nothing.
+
+        Args:
+            older_than_s: since it was touched last; what is younger may still be written.
+
+        Returns:
+            How many files.
+
+        Raises:
+            CatalogueUnavailable: if the store cannot be read or written.
+        """
+        removed = 0
+        with self._errors():
+            found = Path(self._root).glob(f"*/.*{_PARTIAL}") if self._is_local else ()
+            for path in found:
+                with suppress(FileNotFoundError):  # it is whole now, and has its name
+                    if time.time() - path.stat().st_mtime > older_than_s:
+                        path.unlink()
+                        removed += 1
+        return removed
+
     def fetch(self, key: str, folder: Path) -> Path:
         """Make a local copy, or find the one that an earlier call made.
 
@@ -218,7 +257,7 @@ def _content_hash(key: str) -> str:
 def _write_durably(target: Path, data: bytes) -> None:
     """Write a file that is there whole or not at all, whenever the power is cut."""
     _make_folder(target.parent)
-    descriptor, name = tempfile.mkstemp(prefix=".", suffix=".partial", dir=target.parent)
+    descriptor, name = tempfile.mkstemp(prefix=".", suffix=_PARTIAL, dir=target.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)

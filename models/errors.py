@@ -6,6 +6,8 @@ travel between replicas as values, so they carry nothing but that message.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import ClassVar
 
 MISTAKE = "The server made a mistake. Report it with this request id; the log says more."
@@ -19,7 +21,9 @@ class DermServeError(Exception):
     """HTTP status of the answer."""
     code: ClassVar[str] = "internal_error"
     """Stable machine-readable code; clients may switch on it."""
-    retry_after_s: ClassVar[int | None] = None
+    headers: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    """What HTTP says beside it, the same for every error of the kind."""
+    retry_after_s: int | None = None
     """Seconds for the `Retry-After` header, where waiting helps."""
 
     def __init__(self, message: str) -> None:
@@ -87,6 +91,13 @@ class TooManyFiles(DermServeError):
     status, code = 413, "too_many_files"
 
 
+class BodyTooSlow(DermServeError):
+    """The body did not come within the time that a client has for it."""
+
+    status, code = 408, "body_too_slow"
+    headers = MappingProxyType({"connection": "close"})  # the rest of it is not waited for
+
+
 class UnknownClass(DermServeError):
     """A request names a class that is none of the seven."""
 
@@ -115,6 +126,43 @@ class MethodNotAllowed(DermServeError):
     """The route exists, but not for this method."""
 
     status, code = 405, "method_not_allowed"
+
+
+# Who may not.
+
+
+class Unauthenticated(DermServeError):
+    """The request carries no API key, or none that is valid."""
+
+    status, code = 401, "unauthenticated"
+    headers = MappingProxyType({"www-authenticate": "Bearer"})
+
+
+class Forbidden(DermServeError):
+    """The API key lacks the role that the request needs."""
+
+    status, code = 403, "forbidden"
+
+
+class ForeignSite(DermServeError):
+    """A server without keys is for this machine only, and the request names another."""
+
+    status, code = 403, "foreign_site"
+
+
+class RateLimited(DermServeError):
+    """The API key has used up what it may in a minute.
+
+    Args:
+        message: as for all errors.
+        retry_after_s: after which the same request passes.
+    """
+
+    status, code = 429, "rate_limited"
+
+    def __init__(self, message: str, retry_after_s: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 # What the state of the server forbids.

@@ -6,8 +6,12 @@ from dataclasses import dataclass
 
 from models.errors import ImageTooLarge, ImageTooSmall
 
-# A progressive JPEG of the largest size may be drawn in this many passes; real ones take ten.
-_MAX_PASSES = 50
+# A progressive JPEG of the largest size may be drawn in this many passes; real ones take ten, of
+# CMYK 18. Fifty take a decoder two seconds.
+_MAX_PASSES = 20
+
+# A BMP of run lengths may have a twentieth of the largest JPEG's pixels, at 0.1 us for each.
+_RUN_LENGTHS_SHARE = 20
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,13 @@ class ImageLimits:
         if width * height > self.max_pixels // 2:
             raise ImageTooLarge(
                 f"The TIFF has tiles of {width} x {height} pixels. Save it again without tiles."
+            )
+
+    def check_run_lengths(self, width: int, height: int) -> None:
+        """Raise `ImageTooLarge` if a BMP of run lengths, decoded pixel by pixel, takes long."""
+        if width * height > self.max_pixels // _RUN_LENGTHS_SHARE:
+            raise ImageTooLarge(
+                f"The BMP is compressed and has {width} x {height} pixels. Save it as PNG."
             )
 
     def check_passes(self, passes: int, width: int, height: int) -> None:

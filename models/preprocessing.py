@@ -19,7 +19,9 @@ import simplejpeg
 from PIL import Image, UnidentifiedImageError
 
 from models.errors import DermServeError, EmptyImage, TruncatedImage, UnsupportedImage
+from models.jpeg_header import read_jpeg_header
 from models.limits import DEFAULT_LIMITS, ImageLimits
+from models.pieces import CountedFile, check_pieces
 
 IMAGE_SIZE: Final = 224
 """Height and width in pixels of what the model sees."""
@@ -41,10 +43,8 @@ _UNDO_ORIENTATION = {
 _EXIF_MARKER = b"Exif\x00\x00"
 _EXIF_SEARCH_BYTES = 64 * 1024
 _TILE_WIDTH_TAG, _TILE_LENGTH_TAG = 322, 323
+_RUN_LENGTHS = "bmp_rle"  # the one decoder of Pillow that is written in Python
 _SCAN_MARKER = b"\xff\xda"
-_BASELINE_MARKERS = (0xC0, 0xC1)
-# What may stand before them: tables, restart interval, comment and application segments.
-_HEADER_MARKERS = frozenset({0xC4, 0xDB, 0xDD, 0xFE, *range(0xE0, 0xF0)})
 # Resizing in one of these modes and converting afterwards gives the same picture as the
 # other order and touches far fewer pixels.
 _RESIZABLE_MODES = frozenset({"L", "LA", "RGB", "RGBA"})
@@ -85,37 +85,25 @@ def decode_image(data: bytes, limits: ImageLimits = DEFAULT_LIMITS) -> npt.NDArr
 
 def _decode_jpeg(data: bytes, limits: ImageLimits) -> npt.NDArray[np.uint8]:
     """Decode a JPEG, scaled down in the DCT domain as far as the target allows."""
+    header = read_jpeg_header(data)
     try:
         height, width, colorspace, _ = simplejpeg.decode_jpeg_header(data)
     except ValueError as error:
-        raise _truncated(error) from error
+        raise _truncated() from error
     limits.check_jpeg(width, height)
-    if not _is_baseline(data):
+    if not header.baseline:
+        # Counting scan markers takes a tenth as long as decoding; the header, a thousandth.
         limits.check_passes(data.count(_SCAN_MARKER), width, height)
     if colorspace in ("CMYK", "YCCK"):  # libjpeg-turbo does not convert these to RGB
+        if not header.whole:  # Pillow would look for the next segment byte by byte
+            raise _truncated()
         return _decode_with_pillow(data, limits)
     try:
         pixels = simplejpeg.decode_jpeg(data, "RGB", min_height=IMAGE_SIZE, min_width=IMAGE_SIZE)
     except ValueError as error:
-        raise _truncated(error) from error
+        raise _truncated() from error
     # A centred square crop may be turned after cropping.
     return np.array(_orient(_fit(Image.fromarray(pixels)), jpeg_orientation(data)))
-
-
-def _is_baseline(data: bytes) -> bool:
-    """Whether a JPEG is baseline, in which a pass over the pixels takes bytes for each of them.
-
-    Counting scan markers takes a tenth as long as decoding; this takes a thousandth.
-    """
-    at = 2
-    while at + 1 < len(data) and data[at] == 0xFF:
-        marker = data[at + 1]
-        if marker in _BASELINE_MARKERS:
-            return True
-        if marker not in _HEADER_MARKERS:
-            return False
-        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-    return False
 
 
 def _decode_with_pillow(data: bytes, limits: ImageLimits) -> npt.NDArray[np.uint8]:
@@ -132,22 +120,27 @@ def decode_upright(data: bytes, limits: ImageLimits = DEFAULT_LIMITS) -> Image.I
     Raises:
         UnsupportedImage, TruncatedImage, ImageTooLarge, ImageTooSmall: as `decode_image`.
     """
+    check_pieces(data)
     try:
-        image = Image.open(io.BytesIO(data), formats=SUPPORTED_FORMATS)
+        image = Image.open(CountedFile(data), formats=SUPPORTED_FORMATS)
+    except DermServeError:
+        raise
     except UnidentifiedImageError as error:
         if data.startswith(_SIGNATURES):
-            raise _truncated(error) from error
+            raise _truncated() from error
         raise UnsupportedImage(
             f"The bytes are no image in a supported format. Send one of "
             f"{', '.join(SUPPORTED_FORMATS)}."
         ) from error
     except Exception as error:  # a broken header can raise almost anything in Pillow
-        raise _truncated(error) from error
+        raise _truncated() from error
     with image:
         try:
             check = limits.check_jpeg if image.format == "JPEG" else limits.check
             check(*image.size)
             limits.check_tiles(*_tile_size(image))
+            if any(tile.codec_name == _RUN_LENGTHS for tile in image.tile):
+                limits.check_run_lengths(*image.size)
             image.draft("RGB", (IMAGE_SIZE, IMAGE_SIZE))
             image.load()
             # After loading, because Pillow turns a TIFF itself and then removes the tag.
@@ -157,7 +150,7 @@ def decode_upright(data: bytes, limits: ImageLimits = DEFAULT_LIMITS) -> Image.I
         except DermServeError:
             raise
         except Exception as error:  # as above
-            raise _truncated(error) from error
+            raise _truncated() from error
 
 
 def _tile_size(image: Image.Image) -> tuple[int, int]:
@@ -210,11 +203,16 @@ def _orientation(image: Image.Image) -> int:
 
 
 def jpeg_orientation(data: bytes) -> int:
-    """The orientation (1 to 8) of a JPEG with EXIF; 1 where that says nothing readable."""
+    """The orientation (1 to 8) of a JPEG with EXIF; 1 where that says nothing readable.
+
+    Raises:
+        ImageTooLarge: if it has thousands of segments.
+    """
     if data.find(_EXIF_MARKER, 0, _EXIF_SEARCH_BYTES) < 0:
         return 1
+    metadata = read_jpeg_header(data).metadata
     try:
-        with Image.open(io.BytesIO(data), formats=("JPEG", "MPO")) as image:
+        with Image.open(io.BytesIO(metadata), formats=("JPEG",)) as image:
             return _orientation(image)
     except Exception:  # as above
         return 1
@@ -226,7 +224,7 @@ def _orient(image: Image.Image, orientation: int) -> Image.Image:
     return image if transpose is None else image.transpose(transpose)
 
 
-def _truncated(cause: Exception) -> TruncatedImage:
+def _truncated() -> TruncatedImage:
     return TruncatedImage(
         "The image is damaged or incomplete and cannot be decoded. Send the whole original file."
     )

@@ -73,9 +73,22 @@ def item(answer: dict[str, Any] | DermServeError, request_id: str) -> dict[str, 
     return {"prediction": answer}
 
 
-def error_response(error: DermServeError, request_id: str) -> Response:
-    """The HTTP answer of an error, with `Retry-After` where waiting helps."""
-    response = json_response({"error": error_detail(error, request_id)}, error.status)
+def error_response(
+    error: DermServeError, request_id: str, *, open_inference: bool = False
+) -> Response:
+    """The HTTP answer of an error, with `Retry-After` where waiting helps.
+
+    Args:
+        error: what is wrong.
+        request_id: echoed in the answer.
+        open_inference: in the form of that protocol, where an error is its message alone; the
+            code is in the header `x-error-code`.
+    """
+    detail = error.message if open_inference else error_detail(error, request_id)
+    response = json_response({"error": detail}, error.status)
+    response.headers.update(error.headers)
+    if open_inference:
+        response.headers["x-error-code"] = error.code
     if error.retry_after_s is not None:
         response.headers["retry-after"] = str(error.retry_after_s)
     return response

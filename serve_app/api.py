@@ -16,19 +16,22 @@ from models.errors import (
     InvalidField,
     MalformedRequest,
     MethodNotAllowed,
-    ModelUnavailable,
     NotFound,
-    StageUnavailable,
 )
 from serve_app import schemas
+from serve_app.access.access import Access
+from serve_app.access.documentation import document_access
+from serve_app.access.guard import with_guard
 from serve_app.answers import error_response, json_response, request_id_of
 from serve_app.archive_client import ArchiveClient
 from serve_app.body import invalid_fields
 from serve_app.hot_path import with_hot_path
 from serve_app.models_api import model_routes
+from serve_app.open_inference.protocol import OpenInference
+from serve_app.open_inference.rest import open_inference_routes
 from serve_app.predict_api import add_predict_routes, answer_predict
 from serve_app.retrain_api import retrain_routes
-from serve_app.service import Service
+from serve_app.service import Service, ready_health
 from serve_app.settings import ServeSettings
 from serve_app.trainer_client import TrainerClient
 from serve_app.upload_api import upload_routes
@@ -39,7 +42,11 @@ _LINKS = ("docs", "predict", "explain", "uploads", "models", "health")
 
 
 def create_api(
-    service: Service, archive: ArchiveClient, trainer: TrainerClient, settings: ServeSettings
+    service: Service,
+    archive: ArchiveClient,
+    trainer: TrainerClient,
+    settings: ServeSettings,
+    access: Access,
 ) -> FastAPI:
     """The routes over what is behind them.
 
@@ -48,6 +55,7 @@ def create_api(
         archive: keeps uploads.
         trainer: retrains and rolls models out.
         settings: limits of bodies and batches.
+        access: says who may ask for what.
     """
     # Its pages carry their scripts with them: hospital networks reach no CDN.
     app = FastAPIOffline(
@@ -99,16 +107,13 @@ def create_api(
     )
     async def ready(request: Request) -> Response:
         """200 when a model is loaded, warmed up and self-tested; 503 with the reason otherwise."""
-        health = await service.health()
-        if health["status"] == "unreachable":
-            raise StageUnavailable(health["reason"])
-        if health["status"] != "ok":
-            raise ModelUnavailable(health["reason"])
-        return json_response(health)
+        return json_response(await ready_health(service))
 
     app.include_router(upload_routes(archive, trainer, settings))
     app.include_router(retrain_routes(trainer, settings.deadline_s))
     app.include_router(model_routes(trainer))
+    protocol = OpenInference(service, trainer, settings)
+    app.include_router(open_inference_routes(protocol, service, settings))
 
     async def predict(request: Request) -> Response:
         """`POST /predict` without a query, its errors as answers."""
@@ -119,11 +124,18 @@ def create_api(
         except Exception as error:
             return await _answer_bug(request, error)
 
-    return with_hot_path(app, "/predict", predict)
+    document_access(app)
+    return with_guard(with_hot_path(app, "/predict", predict), access, settings, _refuse)
+
+
+def _refuse(error: DermServeError, path: str, request_id: str) -> Response:
+    """The answer of an error, in the form of the protocol that was asked for."""
+    open_inference = f"{path}/".startswith("/v2/")
+    return error_response(error, request_id, open_inference=open_inference)
 
 
 async def _answer_error(request: Request, error: DermServeError) -> Response:
-    return error_response(error, request_id_of(request))
+    return _refuse(error, request.url.path, request_id_of(request))
 
 
 async def _answer_framework_error(request: Request, error: HTTPException) -> Response:
@@ -136,7 +148,7 @@ async def _answer_framework_error(request: Request, error: HTTPException) -> Res
         known = MethodNotAllowed(f"There is no {where}. See /docs for its methods.")
     else:
         known = MalformedRequest(str(error.detail))
-    response = error_response(known, request_id_of(request))
+    response = _refuse(known, request.url.path, request_id_of(request))
     response.headers.update(error.headers or {})  # a 405 has to say what is allowed
     return response
 
@@ -144,11 +156,11 @@ async def _answer_framework_error(request: Request, error: HTTPException) -> Res
 async def _answer_invalid(request: Request, error: RequestValidationError) -> Response:
     """Parameters that FastAPI has refused, in our own form."""
     known = InvalidField(invalid_fields(error.errors()))
-    return error_response(known, request_id_of(request))
+    return _refuse(known, request.url.path, request_id_of(request))
 
 
 async def _answer_bug(request: Request, error: Exception) -> Response:
     """A bug of ours: the log gets the traceback, the client an id to quote."""
     logger.exception("Unexpected error in %s", request.url.path, exc_info=error)
     bug = DermServeError(MISTAKE)
-    return error_response(bug, request_id_of(request))
+    return _refuse(bug, request.url.path, request_id_of(request))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from ray import serve
@@ -79,12 +81,14 @@ def _archive() -> Deployment:
 
 
 def _entrance(target: type, settings: ServeSettings, **options: Any) -> Deployment:
-    """The deployment that takes HTTP requests."""
+    """The deployment that takes requests from outside."""
     return _deployment(
         serve.ingress()(target),
         max_ongoing_requests=settings.ingress_ongoing_requests,
         max_queued_requests=settings.max_waiting,
         access_log=settings.access_log,
+        # Serve takes messages of 2 GiB, and reads a whole one before it asks us.
+        environment={"RAY_SERVE_GRPC_MAX_MESSAGE_SIZE": str(settings.max_grpc_bytes)},
         **options,
     )
 
@@ -99,6 +103,7 @@ def _deployment(
     gpus: float = 0.0,
     access_log: bool = False,
     user_config: dict[str, Any] | None = None,
+    environment: Mapping[str, str] = MappingProxyType({}),
 ) -> Deployment:
     """A deployment with the options that all of them share, named after its class by default."""
     deploy: Any = serve.deployment(
@@ -108,7 +113,7 @@ def _deployment(
         ray_actor_options={
             "num_cpus": cpus,
             "num_gpus": gpus,
-            "runtime_env": {"env_vars": REPLICA_ENVIRONMENT},
+            "runtime_env": {"env_vars": {**REPLICA_ENVIRONMENT, **environment}},
         },
         user_config=user_config,
         max_surge_percent=100,

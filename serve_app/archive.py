@@ -20,6 +20,7 @@ from data.known_images import KnownImages
 from models.errors import MISTAKE, DermServeError
 from serve_app.archivist import Archivist, Taken
 from serve_app.call import call
+from serve_app.caretaker import Caretaker
 from serve_app.hop import failure
 from serve_app.message import Message
 from serve_app.niceness import UPLOADS
@@ -56,9 +57,10 @@ class Archive:
 
     def __init__(self, preprocessor: DeploymentHandle[Any] | None, settings: ServeSettings) -> None:
         self._chain = preprocessor
-        self._archivist = Archivist(
-            Uploads(Database()), ImageStore(), KnownImages.load(), settings.image_limits
-        )
+        database, store = Database(), ImageStore()
+        known = KnownImages.load()
+        self._archivist = Archivist(Uploads(database), store, known, settings.image_limits)
+        Caretaker(self._archivist, database, store, settings.retention_days).start()
         self._pixels = ThreadPoolExecutor(
             settings.effective_threads, "pixels", initializer=os.nice, initargs=(UPLOADS,)
         )

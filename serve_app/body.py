@@ -46,7 +46,7 @@ async def read_image(request: Request, max_bytes: int) -> bytes:
         BodyTooLarge, EmptyImage, MissingFile, TooManyFiles, MalformedRequest.
     """
     if not is_form(request):
-        data = await _read_body(request, max_bytes)
+        data = await read_body(request, max_bytes)
         if not data:
             raise EmptyImage(
                 "The body is empty. Send an image as the body or as the form field file."
@@ -96,7 +96,7 @@ async def read_json(request: Request, model: type[Model]) -> Model:
         MalformedRequest: if it is no JSON.
         InvalidField: if it breaks a rule of `model`.
     """
-    body = await _read_body(request, _MAX_JSON_BYTES) or b"{}"
+    body = await read_body(request, _MAX_JSON_BYTES) or b"{}"
     try:
         return model.model_validate_json(body)
     except ValidationError as error:
@@ -137,7 +137,13 @@ def files_of(form: FormData, field: str) -> list[UploadFile]:
     return files
 
 
-async def _read_body(request: Request, max_bytes: int) -> bytes:
+async def read_body(request: Request, max_bytes: int) -> bytes:
+    """A whole body.
+
+    Raises:
+        BodyTooLarge: if it has more bytes.
+        MalformedRequest: if the connection closed before its end.
+    """
     refuse_announced(request, max_bytes)
     parts = []
     size = 0

@@ -29,3 +29,5 @@ class Classification:
     model: ServedModel
     forward_s: float
     preprocessing_s: float = 0.0
+    batch: int = 1
+    """Images in the forward pass that answered this one."""

@@ -106,7 +106,10 @@ class Device:
         started = time.perf_counter()
         decisions = model.forward(batch)
         forward_s = time.perf_counter() - started
-        answers = [Classification(decision, model.served, forward_s) for decision in decisions]
+        answers = [
+            Classification(decision, model.served, forward_s, batch=len(batch))
+            for decision in decisions
+        ]
         return answers, generation.counts
 
     def _reading(self) -> Reading:

@@ -107,6 +107,8 @@ async def open_form(
         raise MalformedRequest(f"The form cannot be read: {error.message}") from error
     except ClientDisconnect as error:
         raise MalformedRequest("The connection closed before the whole form came.") from error
+    except ValueError as error:  # as Python says of a charset that no codec could be named after
+        raise MalformedRequest(f"The form cannot be read: {error}.") from error
     except OSError as error:
         raise StorageFull(
             f"The server has no room to receive the form: {error.strerror}. Send it again later."

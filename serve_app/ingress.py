@@ -7,6 +7,7 @@ import logging
 import math
 import time
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import FastAPI
@@ -23,6 +24,7 @@ from models.errors import (
     UnsupportedImage,
 )
 from serve_app import schemas
+from serve_app.access.access import Access, open_access
 from serve_app.admission import Admission
 from serve_app.answers import item, prediction
 from serve_app.api import create_api
@@ -32,7 +34,11 @@ from serve_app.call import call
 from serve_app.classification import Classification
 from serve_app.datapath import describe_data_path
 from serve_app.explanation import ExplainedImage, ExplanationRequest, check_class
+from serve_app.message import Image, is_pixels, size_of
 from serve_app.metrics import Reading, StageMetrics
+from serve_app.open_inference.protocol import OpenInference
+from serve_app.open_inference.rpc import Procedures
+from serve_app.open_inference.statistics import Statistics
 from serve_app.settings import ServeSettings
 from serve_app.stage import RemoteStage, Stage, stage_of
 from serve_app.trainer_client import TrainerClient
@@ -43,7 +49,7 @@ logger = logging.getLogger("ray.serve")
 STATUS_TIMEOUT_S = 5.0
 
 
-class Ingress:
+class Ingress(Procedures):
     """One replica: bounds what is in progress and sends it down the chain.
 
     Args:
@@ -55,7 +61,7 @@ class Ingress:
 
     def __init__(
         self,
-        preprocessor: Stage[bytes] | DeploymentHandle[Any],
+        preprocessor: Stage[Image] | DeploymentHandle[Any],
         explainer: DeploymentHandle[Any],
         archive: DeploymentHandle[Any],
         settings: ServeSettings,
@@ -67,12 +73,17 @@ class Ingress:
         self._metrics = StageMetrics("ingress", self._reading)
         self._explainer = explainer
         self._archive = ArchiveClient(archive, settings)
+        self._trainer = TrainerClient()
+        self._open_inference = OpenInference(self, self._trainer, settings)
+        self.statistics = Statistics()
+        self._access: Access
         logger.info("%s", settings)
         logger.info("Data path: %s", describe_data_path())
 
     def __serve_build_asgi_app__(self) -> FastAPI:
-        """Called by Serve once the replica is constructed."""
-        return create_api(self, self._archive, TrainerClient(), self._settings)
+        """Called by Serve once the replica is constructed, before anybody reaches it."""
+        self._access = open_access(self._settings)
+        return create_api(self, self._archive, self._trainer, self._settings, self._access)
 
     async def predict(
         self,
@@ -115,7 +126,7 @@ class Ingress:
 
     async def classify(
         self,
-        images: list[bytes],
+        images: Sequence[Image],
         request_id: str,
         *,
         priority: Priority = Priority.INTERACTIVE,
@@ -124,7 +135,7 @@ class Ingress:
         """Send images down the chain.
 
         Args:
-            images: encoded.
+            images: encoded, or pixels as `decode_image` makes them.
             request_id: echoed in the answers.
             priority: as for `predict`.
             timeout_s: as for `predict`.
@@ -145,16 +156,18 @@ class Ingress:
                 "further requests."
             )
         for image in images:
-            self._check(image)
+            if not is_pixels(image):
+                self._check(image)
         if timeout_s is not None and not timeout_s > 0:  # nor a number that is none
             raise InvalidField(f"timeout_s: {timeout_s} is not above 0. Give seconds, or None.")
         started = time.monotonic()
         deadline = started + min(timeout_s or math.inf, self._settings.deadline_s)
         works = [Work(image, priority, deadline) for image in images]
-        with self._admission.admit(len(images), sum(map(len, images)), priority):
+        with self._admission.admit(len(images), sum(map(size_of, images)), priority):
             results = await self._chain.classify(works)
         total_s = time.monotonic() - started
         self._metrics.observe("total", total_s)
+        self.statistics.observe(results, total_s)
         return [
             prediction(result, request_id=request_id, total_s=total_s)
             if isinstance(result, Classification)
@@ -194,7 +207,7 @@ class Ingress:
         queue = self._chain.counts if isinstance(self._chain, RemoteStage) else QueueCounts()
         return Reading(queue.copy(), self._admission.images, self._admission.rejected)
 
-    def _check(self, image: bytes) -> None:
+    def _check(self, image: object) -> None:
         """What HTTP has checked already, for the callers of handles."""
         if not isinstance(image, bytes):
             raise UnsupportedImage(

@@ -16,8 +16,13 @@ from serve_app.shared_memory import Place, SharedFile, SharedReader
 from serve_app.work import Priority, Work
 
 Pixels = npt.NDArray[np.uint8]
+"""A preprocessed image: uint8, shape (224, 224, 3), RGB."""
+
+Image = bytes | Pixels
+"""An image on its way to the preprocessor: encoded, or preprocessed by whoever sends it."""
 
 _SHAPE = (IMAGE_SIZE, IMAGE_SIZE, 3)
+_BYTES = IMAGE_SIZE * IMAGE_SIZE * 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +38,13 @@ class Message:
     remaining_s: list[float | None]
     content: Place | list[Any]
     """The payloads themselves: bytes of an image file, or pixels."""
+    preprocessed: tuple[int, ...] = ()
+    """Which of them are pixels, for a receiver that takes both."""
 
     @classmethod
     def by_value(cls, works: Sequence[Work[Any]]) -> Message:
         """Carry the payloads along."""
-        return cls(*_terms(works), [work.payload for work in works])
+        return cls(*_terms(works), [work.payload for work in works], _preprocessed(works))
 
     @classmethod
     def in_memory(cls, works: Sequence[Work[Any]], file: SharedFile) -> Message:
@@ -46,17 +53,27 @@ class Message:
         Raises:
             NotShared: if there is not enough of it.
         """
-        return cls(*_terms(works), file.write([work.payload for work in works]))
+        place = file.write([work.payload for work in works])
+        return cls(*_terms(works), place, _preprocessed(works))
 
-    def files(self, reader: SharedReader) -> list[Work[bytes]]:
-        """The work of encoded images.
+    def images(self, reader: SharedReader) -> list[Work[Image]]:
+        """The work of images, encoded or preprocessed.
 
         Raises:
             NotShared: if the payloads cannot be read from here.
+            MalformedRequest: if what is to be pixels has another shape or dtype.
         """
-        if isinstance(self.content, Place):
-            return self._works(reader.read(self.content, self.sizes))
-        return self._works(self.content)
+        if not isinstance(self.content, Place):
+            for index in self.preprocessed:
+                _check_pixels(self.content[index])
+            return self._works(self.content)
+        payloads: list[Image] = list(reader.read(self.content, self.sizes))
+        for index in self.preprocessed:
+            pixels = np.frombuffer(payloads[index], np.uint8)
+            if pixels.size != _BYTES:
+                raise _not_pixels(f"{pixels.size} bytes")
+            payloads[index] = pixels.reshape(_SHAPE)
+        return self._works(payloads)
 
     def pixels(self, reader: SharedReader) -> list[Work[Pixels]]:
         """The work of preprocessed images, each uint8 of shape (224, 224, 3).
@@ -66,22 +83,13 @@ class Message:
             MalformedRequest: if they have another shape or dtype.
         """
         if isinstance(self.content, Place):
-            if any(size != IMAGE_SIZE * IMAGE_SIZE * 3 for size in self.sizes):
+            if any(size != _BYTES for size in self.sizes):
                 raise _not_pixels(f"{self.sizes} bytes")
             images = np.empty((len(self.sizes), *_SHAPE), np.uint8)
             reader.read_into(self.content, images)
             return self._works(list(images))
         for image in self.content:
-            if (
-                not isinstance(image, np.ndarray)
-                or image.dtype != np.uint8
-                or image.shape != _SHAPE
-            ):
-                raise _not_pixels(
-                    f"{image.dtype} of shape {image.shape}"
-                    if isinstance(image, np.ndarray)
-                    else type(image).__name__
-                )
+            _check_pixels(image)
         return self._works(self.content)
 
     def _works(self, payloads: Sequence[Any]) -> list[Work[Any]]:
@@ -92,6 +100,29 @@ class Message:
                 payloads, self.priorities, self.remaining_s, strict=True
             )
         ]
+
+
+def is_pixels(image: object) -> bool:
+    """Whether an image is preprocessed: uint8 of shape (224, 224, 3)."""
+    return isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.shape == _SHAPE
+
+
+def size_of(image: Image) -> int:
+    """Bytes of an image."""
+    return image.nbytes if isinstance(image, np.ndarray) else len(image)
+
+
+def _preprocessed(works: Sequence[Work[Any]]) -> tuple[int, ...]:
+    return tuple(index for index, work in enumerate(works) if isinstance(work.payload, np.ndarray))
+
+
+def _check_pixels(image: object) -> None:
+    if not is_pixels(image):
+        raise _not_pixels(
+            f"{image.dtype} of shape {image.shape}"
+            if isinstance(image, np.ndarray)
+            else type(image).__name__
+        )
 
 
 def _terms(works: Sequence[Work[Any]]) -> tuple[list[int], list[int], list[float | None]]:

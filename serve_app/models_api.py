@@ -8,10 +8,11 @@ from fastapi import APIRouter, Path, Query, Request, Response
 
 from models.errors import DermServeError, NotFound
 from serve_app import model_schemas as schemas
+from serve_app.access.caller import actor_of
 from serve_app.answers import json_response
 from serve_app.openapi import Responses, content, errors
 from serve_app.retrain_schemas import Rollout
-from serve_app.trainer_client import API_ACTOR, TrainerClient
+from serve_app.trainer_client import TrainerClient
 
 Version = Annotated[str, Path(description="name of a version, or `champion`")]
 
@@ -74,10 +75,11 @@ def model_routes(trainer: TrainerClient) -> APIRouter:
     )
     async def promote(
         version: Version,
+        request: Request,
         force: Annotated[bool, Query(description="even if the gate refused it")] = False,
     ) -> Response:
         """Make a version champion: 200 once every replica serves it, 202 while some do not yet."""
-        return _rollout(await trainer.ask("promote", version, API_ACTOR, force))
+        return _rollout(await trainer.ask("promote", version, actor_of(request), force))
 
     @router.post(
         "/rollback",
@@ -85,17 +87,26 @@ def model_routes(trainer: TrainerClient) -> APIRouter:
         response_model=Rollout,
         responses=errors(404, 409, 503) | _GOING_ON,
     )
-    async def rollback() -> Response:
+    async def rollback(request: Request) -> Response:
         """Let the previous champion serve again: 200 and 202 as for a promotion."""
-        return _rollout(await trainer.ask("rollback", API_ACTOR))
+        return _rollout(await trainer.ask("rollback", actor_of(request)))
 
     return router
 
 
-def _rollout(rollout: dict[str, Any]) -> Response:
+def is_served(rollout: dict[str, Any]) -> bool:
+    """Whether every replica serves the version of a rollout; False while some do not yet.
+
+    Raises:
+        RolloutFailed: if the version before goes on.
+    """
     if rollout["state"] in _OVER:
         raise RolloutFailed(
             f"Version {rollout['to_version']} does not serve. {rollout['reason']} Version "
             f"{rollout['from_version']} goes on."
         )
-    return json_response(rollout, 200 if rollout["state"] in _SERVED else 202)
+    return rollout["state"] in _SERVED
+
+
+def _rollout(rollout: dict[str, Any]) -> Response:
+    return json_response(rollout, 200 if is_served(rollout) else 202)

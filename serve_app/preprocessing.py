@@ -1,4 +1,4 @@
-"""The preprocessing stage: encoded bytes to pixels, on to the classifier, answers back."""
+"""The preprocessing stage: images to pixels, on to the classifier, answers back."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from ray.serve.handle import DeploymentHandle
 
-from models.errors import DermServeError
+from models.errors import DermServeError, MalformedRequest
 from models.limits import ImageLimits
 from models.preprocessing import decode_image
 from serve_app.batching import LateBatcher
 from serve_app.classification import Classification
-from serve_app.message import Message, Pixels
+from serve_app.message import Image, Message, Pixels
 from serve_app.metrics import Reading, StageMetrics
 from serve_app.niceness import give_way
 from serve_app.settings import ServeSettings
@@ -54,7 +55,7 @@ class Preprocessor:
         self._limits = settings.image_limits
         threads = settings.effective_threads
         self._pool = pool or ThreadPoolExecutor(threads, "decode", initializer=give_way)
-        self._decoder: LateBatcher[bytes, _Decoded] = LateBatcher(
+        self._decoder: LateBatcher[Image, _Decoded] = LateBatcher(
             self._decode, max_batch=PIECE, lanes=threads
         )
         self._reader = SharedReader()
@@ -68,16 +69,18 @@ class Preprocessor:
     async def receive(self, message: Message) -> list[Classification | Exception] | str:
         """`classify` for another process; `NOT_SHARED` if its memory cannot be read here."""
         try:
-            works = message.files(self._reader)
+            works = message.images(self._reader)
         except NotShared:
             return NOT_SHARED
+        except MalformedRequest as error:
+            return [error] * len(message.sizes)
         return await self.classify(works)
 
-    async def classify(self, works: Sequence[Work[bytes]]) -> list[Classification | Exception]:
-        """Decode and classify encoded images.
+    async def classify(self, works: Sequence[Work[Image]]) -> list[Classification | Exception]:
+        """Decode and classify images.
 
         Args:
-            works: JPEG, PNG, BMP, GIF, WebP or TIFF.
+            works: JPEG, PNG, BMP, GIF, WebP or TIFF; or pixels, which only pass through.
 
         Returns:
             One result per image, in order; the error of `decode_image` or of the classifier
@@ -94,7 +97,7 @@ class Preprocessor:
         return await self._classifier.status()
 
     async def _classify_piece(
-        self, works: Sequence[Work[bytes]]
+        self, works: Sequence[Work[Image]]
     ) -> list[Classification | Exception]:
         """Images that go on as soon as they are decoded, whatever came with them."""
         decoded = await self._decoder.submit(works)
@@ -118,7 +121,7 @@ class Preprocessor:
             results.append(answer)
         return results
 
-    async def _decode(self, batch: list[Work[bytes]]) -> list[_Decoded | Exception]:
+    async def _decode(self, batch: list[Work[Image]]) -> list[_Decoded | Exception]:
         decoded, seconds = await asyncio.get_running_loop().run_in_executor(
             self._pool, _decode_all, batch, self._limits
         )
@@ -132,17 +135,21 @@ class Preprocessor:
 
 
 def _decode_all(
-    batch: list[Work[bytes]], limits: ImageLimits
+    batch: list[Work[Image]], limits: ImageLimits
 ) -> tuple[list[_Decoded | Exception], float]:
     """A result for each image, and the seconds of all of them."""
     results: list[_Decoded | Exception] = []
     begun = started = time.perf_counter()
     for work in batch:
         try:
-            pixels = decode_image(work.payload, limits)
+            pixels = _pixels(work.payload, limits)
         except DermServeError as error:
             results.append(error)
         else:
             results.append(_Decoded(pixels, time.perf_counter() - started))
         started = time.perf_counter()
     return results, started - begun
+
+
+def _pixels(image: Image, limits: ImageLimits) -> Pixels:
+    return image if isinstance(image, np.ndarray) else decode_image(image, limits)

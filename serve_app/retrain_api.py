@@ -8,11 +8,12 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from serve_app import retrain_schemas as schemas
+from serve_app.access.caller import actor_of
 from serve_app.answers import json_response
 from serve_app.body import read_json
 from serve_app.openapi import content, errors, json_body
 from serve_app.status_feed import StatusFeed
-from serve_app.trainer_client import API_ACTOR, STATUS_TIMEOUT_S, TrainerClient
+from serve_app.trainer_client import STATUS_TIMEOUT_S, TrainerClient
 
 
 def retrain_routes(trainer: TrainerClient, stream_s: float) -> APIRouter:
@@ -41,7 +42,7 @@ def retrain_routes(trainer: TrainerClient, stream_s: float) -> APIRouter:
     async def start(request: Request) -> Response:
         """Ask for a retraining on all labelled uploads; refused while one is under way."""
         wish = await read_json(request, schemas.RetrainRequest)
-        return json_response(await trainer.ask("start", wish.mode, API_ACTOR), 202)
+        return json_response(await trainer.ask("start", wish.mode, actor_of(request)), 202)
 
     @router.delete(
         "",
@@ -50,9 +51,9 @@ def retrain_routes(trainer: TrainerClient, stream_s: float) -> APIRouter:
         response_model=schemas.Run,
         responses=errors(409, 503),
     )
-    async def cancel() -> Response:
+    async def cancel(request: Request) -> Response:
         """Ask the retraining that is under way to stop; it does so after the step it is in."""
-        return json_response(await trainer.ask("cancel", API_ACTOR), 202)
+        return json_response(await trainer.ask("cancel", actor_of(request)), 202)
 
     @router.get(
         "/status",

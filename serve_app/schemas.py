@@ -8,13 +8,28 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
+from models import errors
 from models.diagnosis import Diagnosis
 
 RESEARCH_USE = (
     "For research and education only: decision support, not a diagnosis and not a medical device."
 )
+
+# Errors of our own files stop a command; to a client they are mistakes of the server.
+ERROR_CODES: list[JsonValue] = [
+    *sorted(
+        {
+            each.code
+            for each in vars(errors).values()
+            if isinstance(each, type)
+            and issubclass(each, errors.DermServeError)
+            and (each.status != 500 or each is errors.DermServeError)
+        }
+    )
+]
+"""All that an error may be called."""
 
 
 class Exact(BaseModel):
@@ -87,7 +102,7 @@ class Prediction(Exact):
 class ErrorDetail(Exact):
     """What went wrong and what to do."""
 
-    code: str
+    code: str = Field(json_schema_extra={"enum": ERROR_CODES})
     message: str
     request_id: str
 

@@ -7,6 +7,7 @@ other: a stage that holds fewer requests than the next one's batch would starve 
 from __future__ import annotations
 
 import os
+import re
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -15,6 +16,8 @@ from serve_app.datapath import MAX_MESSAGE_BYTES
 from serve_app.engines import EngineName
 
 MIB = 1024 * 1024
+
+_ORIGIN = re.compile(r"https?://[^/*\s]+")
 
 
 class ServeSettings(BaseModel):
@@ -43,6 +46,24 @@ class ServeSettings(BaseModel):
     deadline_s: float = Field(
         20.0, gt=0, le=25, description="longest wait for an answer; Serve itself hangs up at 30"
     )
+    body_timeout_s: float = Field(
+        20.0, gt=0, le=25, description="a client has for sending a whole body"
+    )
+    key_requests_per_minute: int = Field(
+        60_000,
+        ge=1,
+        description="of each API key without a limit of its own, for each ingress replica; more "
+        "than a replica answers, so that nothing is throttled until an operator gives a key less",
+    )
+    key_bytes_per_minute: int = Field(
+        16 * 1024 * MIB, ge=1, description="of request bodies; likewise"
+    )
+    allowed_origins: tuple[str, ...] = Field(
+        (), description="of web pages that may call from a browser, as https://example.org"
+    )
+    retention_days: float | None = Field(
+        None, gt=0, le=36_500, description="after which an upload is deleted; null keeps it"
+    )
     max_image_bytes: int = Field(20 * MIB, ge=1, description="of one encoded image")
     max_batch_bytes: int = Field(80 * MIB, ge=1, description="of one /predict/batch body")
     max_upload_bytes: int = Field(
@@ -65,6 +86,14 @@ class ServeSettings(BaseModel):
             raise ValueError("colocated is for CPUs; with classifier_gpus, leave it out")
         if self.max_upload_bytes < self.max_image_bytes:
             raise ValueError("max_upload_bytes must be at least max_image_bytes")
+        if self.key_bytes_per_minute < self.max_upload_bytes:
+            raise ValueError("key_bytes_per_minute must be at least max_upload_bytes")
+        for origin in self.allowed_origins:
+            if not _ORIGIN.fullmatch(origin):
+                raise ValueError(
+                    f"allowed_origins holds {origin!r}; an origin is a scheme, a host and perhaps "
+                    "a port, as in https://example.org, without a path"
+                )
         return self
 
     @property
@@ -76,6 +105,16 @@ class ServeSettings(BaseModel):
     def max_upload_files(self) -> int:
         """Files in one `/upload/bulk` request: eight of the largest batches."""
         return 8 * self.max_batch_size
+
+    @property
+    def max_inference_json_bytes(self) -> int:
+        """The JSON of one inference request: the largest image in base64, and some room."""
+        return self.max_image_bytes * 4 // 3 + MIB // 16
+
+    @property
+    def max_grpc_bytes(self) -> int:
+        """One gRPC message: as much as a body of several images, and some room."""
+        return self.max_batch_bytes + MIB // 16
 
     @property
     def max_waiting(self) -> int:

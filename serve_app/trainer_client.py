@@ -18,9 +18,6 @@ logger = logging.getLogger("ray.serve")
 TRAINER = "trainer"
 """Name of the application."""
 
-API_ACTOR = "api"
-"""What the audit log calls whoever may reach the API."""
-
 STATUS_TIMEOUT_S = 5.0
 """Longest wait for what the trainer knows by heart."""
 

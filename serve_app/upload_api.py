@@ -13,12 +13,13 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from models.classes import CLASSES
 from models.errors import InvalidField, TrainerUnavailable
 from serve_app import upload_schemas as schemas
+from serve_app.access.caller import actor_of
 from serve_app.answers import json_response, request_id_of
 from serve_app.archive_client import ArchiveClient
 from serve_app.body import read_json
 from serve_app.openapi import UPLOAD_BODY, content, errors, json_body
 from serve_app.settings import ServeSettings
-from serve_app.trainer_client import API_ACTOR, STATUS_TIMEOUT_S, TrainerClient
+from serve_app.trainer_client import STATUS_TIMEOUT_S, TrainerClient
 from serve_app.upload import Verdict, VerdictName
 from serve_app.upload_form import UploadForm, open_upload
 
@@ -57,7 +58,7 @@ def upload_routes(
         deadline = loop.time() + settings.deadline_s  # reading the body is part of it
         with archive.place():
             async with open_upload(request, settings) as upload:
-                verdicts = await archive.add(upload, API_ACTOR, deadline)
+                verdicts = await archive.add(upload, actor_of(request), deadline)
         return json_response(
             {
                 "results": _results(upload, verdicts),
@@ -122,7 +123,7 @@ def upload_routes(
         change = (await read_json(request, schemas.UploadChange)).model_dump(exclude_unset=True)
         if not change:
             raise InvalidField("Nothing is to change. Send label, label_source or lesion_id.")
-        return json_response(await archive.ask("change", upload_id, change, API_ACTOR))
+        return json_response(await archive.ask("change", upload_id, change, actor_of(request)))
 
     @router.delete(
         "/uploads/{id}",
@@ -130,9 +131,9 @@ def upload_routes(
         response_model=schemas.Deleted,
         responses=errors(404, 503, 504, 507),
     )
-    async def delete_upload(upload_id: UploadId) -> Response:
+    async def delete_upload(upload_id: UploadId, request: Request) -> Response:
         """Remove an image and all that is known of it; models that learned from it stay."""
-        return json_response(await archive.ask("delete", upload_id, API_ACTOR))
+        return json_response(await archive.ask("delete", upload_id, actor_of(request)))
 
     @router.get(
         "/uploads/{id}/image",

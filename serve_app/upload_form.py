@@ -11,6 +11,7 @@ from starlette.datastructures import FormData, UploadFile
 
 from data.catalogue.values import checked_text
 from models.errors import DermServeError, InvalidField, LabelsMismatch, MissingFile
+from serve_app.access.caller import caller_of
 from serve_app.body import files_of, require_form
 from serve_app.form import open_form, refuse_above
 from serve_app.settings import ServeSettings
@@ -68,7 +69,7 @@ async def open_upload(request: Request, settings: ServeSettings) -> AsyncIterato
         yield UploadForm(
             files=files,
             labels=[checked(label, defaults) for label in await _given(fields, names)],
-            uploader=_text(fields, "uploader"),
+            uploader=_uploader(request, fields),
         )
 
 
@@ -100,6 +101,18 @@ def _refuse_unknown(form: FormData) -> None:
                 f"The form has a {kind} named {name!r:.50}. Send files as `files`, and text as "
                 f"{', '.join(sorted(_TEXT_FIELDS))}. Nothing was stored."
             )
+
+
+def _uploader(request: Request, form: FormData) -> str | None:
+    """Who uploads: the key, or without keys whoever the form names."""
+    given, caller = _text(form, "uploader"), caller_of(request)
+    if caller.key is None:
+        return given
+    if given is not None:
+        raise InvalidField(
+            "The uploader is the API key itself. Leave the field uploader out. Nothing was stored."
+        )
+    return caller.actor
 
 
 def _text(form: FormData, name: str) -> str | None:

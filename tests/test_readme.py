@@ -15,6 +15,7 @@ import ray
 
 from cluster.server import LocalServer
 from serve_app import schemas
+from serve_app.open_inference.schemas import Inferred
 from tests.conftest import PROJECT
 
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
@@ -54,7 +55,43 @@ def test_the_example_answer_is_one(server: LocalServer) -> None:
     schemas.Prediction.model_validate(json.loads(example))
 
 
-@pytest.mark.parametrize("code", _blocks("python"), ids=["client", "handle"])
+def test_the_open_inference_lines_are_answered(server: LocalServer, folder: Path) -> None:
+    (lines,) = [block for block in _blocks("sh") if "/v2/" in block]
+    assert "http://127.0.0.1:8000" in lines
+    result = subprocess.run(
+        ["bash", "-ec", lines.replace("http://127.0.0.1:8000", server.url)],
+        cwd=folder,
+        capture_output=True,
+        check=True,
+    )
+    answer = Inferred.model_validate_json(result.stdout)
+    assert answer.model_name == "dermserve"
+    outputs = {output.name: output.data for output in answer.outputs}
+    assert outputs["PROBABILITIES"] is not None
+    assert sum(map(float, outputs["PROBABILITIES"])) == pytest.approx(1, abs=1e-5)
+
+
+def test_the_open_inference_example_runs(server: LocalServer, folder: Path) -> None:
+    (code,) = [block for block in _blocks("python") if "tritonclient" in block]
+    assert "127.0.0.1:9000" in code
+    assert server.grpc_address is not None
+    result = subprocess.run(
+        [sys.executable, "-c", code.replace("127.0.0.1:9000", server.grpc_address)],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert result.returncode == 0, result.stderr
+    probabilities = re.findall(r"\d\.\d+(?:e-\d+)?", result.stdout)
+    assert sum(map(float, probabilities)) == pytest.approx(1, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [block for block in _blocks("python") if "tritonclient" not in block],
+    ids=["client", "handle"],
+)
 def test_the_python_examples_run(server: LocalServer, folder: Path, code: str) -> None:
     result = subprocess.run(
         [sys.executable, "-c", code],

@@ -7,13 +7,15 @@ from typing import Any
 import pytest
 import yaml
 from ray.serve._private.build_app import build_app
-from ray.serve.config import AutoscalingConfig
+from ray.serve.config import AutoscalingConfig, gRPCOptions
 from ray.serve.schema import ServeDeploySchema
 
+from cluster.environment import ray_environment
 from configs import FOLDER
 from models.errors import InvalidConfiguration
 from serve_app.app import build
 from serve_app.classifier_config import ClassifierConfig
+from serve_app.open_inference.servicer import add_procedures_to_server
 from serve_app.settings import ServeSettings
 from tests.conftest import PROJECT
 from training.retraining.app import build as build_trainer
@@ -66,6 +68,17 @@ def test_it_bounds_every_request(document: Any) -> None:
 @pytest.mark.parametrize("path", [DEFAULT, GPU], ids=lambda path: path.stem)
 def test_on_one_machine_it_listens_on_loopback(path: Any) -> None:
     assert yaml.safe_load(path.read_text())["http_options"]["host"] == "127.0.0.1"
+
+
+def test_grpc_offers_the_open_inference_protocol(document: Any) -> None:
+    options = gRPCOptions.model_validate(document["grpc_options"])
+    assert options.grpc_servicer_func_callable == [add_procedures_to_server]
+    assert options.request_timeout_s == document["http_options"]["request_timeout_s"]
+
+
+def test_proxies_take_the_messages_that_replicas_take() -> None:
+    largest = int(ray_environment()["RAY_SERVE_GRPC_MAX_MESSAGE_SIZE"])
+    assert largest == ServeSettings().max_grpc_bytes
 
 
 def test_every_deployment_is_named_and_carries_its_autoscaling_block(document: Any) -> None:

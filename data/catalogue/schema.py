@@ -8,7 +8,7 @@ from sqlalchemy import Connection, inspect, text
 
 from models.errors import CatalogueUnavailable
 
-SCHEMA_VERSION = "0001"
+SCHEMA_VERSION = "0002"
 """The newest migration, known here so that opening a catalogue need not import Alembic."""
 
 MIGRATIONS = Path(__file__).parent / "migrations"

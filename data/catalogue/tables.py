@@ -173,6 +173,22 @@ class RolloutRow(Base):
     finished: Mapped[datetime | None]
 
 
+class ApiKeyRow(Base):
+    """An API key; fields as in `ApiKey`. Rows stay, so that a server with keys never opens up."""
+
+    __tablename__ = "api_keys"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    roles: Mapped[list[str]] = mapped_column(PLAIN)
+    hash: Mapped[str]
+    requests_per_minute: Mapped[int | None] = mapped_column(BigInteger)
+    bytes_per_minute: Mapped[int | None] = mapped_column(BigInteger)
+    created: Mapped[datetime]
+    expires: Mapped[datetime | None]
+    revoked: Mapped[datetime | None]
+
+
 class AuditRow(Base):
     """A row of the audit log; triggers refuse UPDATE and DELETE.
 

@@ -75,6 +75,7 @@ def test_ray_start_and_serve_deploy(
 ) -> None:
     config = yaml.safe_load((PROJECT / "serve_config.yaml").read_text())
     config["http_options"]["port"] = port = free_port()
+    config["grpc_options"]["port"] = free_port()
     path = tmp_path / "serve_config.yaml"
     path.write_text(yaml.safe_dump(config))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -25,6 +26,30 @@ def test_a_taken_port_is_named(server: LocalServer) -> None:
     port = int(server.url.rsplit(":", 1)[1])
     with pytest.raises(StartFailed, match=f"Port {port} for the server is taken"):
         LocalServer(CONFIG, port=port, dashboard_port=free_port()).__enter__()
+
+
+def test_grpc_has_the_port_of_the_configuration_unless_another_server_has_it(
+    tmp_path: Path,
+) -> None:
+    port, path = free_port(), tmp_path / "serve.yaml"
+    document = yaml.safe_load(CONFIG.read_text())
+    document["grpc_options"]["port"] = port
+    path.write_text(yaml.safe_dump(document))
+    assert LocalServer(path).grpc_address == f"127.0.0.1:{port}"
+    assert LocalServer(path, grpc_port=1234).grpc_address == "127.0.0.1:1234"
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", port))
+        other.listen()
+        server = LocalServer(path)
+        assert server.grpc_address not in (None, f"127.0.0.1:{port}")
+        assert server.grpc_address == f"127.0.0.1:{server.config['grpc_options']['port']}"
+        with pytest.raises(StartFailed, match=f"Port {port} for gRPC is taken"):
+            LocalServer(
+                path, port=free_port(), grpc_port=port, dashboard_port=free_port()
+            ).__enter__()
+    del document["grpc_options"]
+    path.write_text(yaml.safe_dump(document))
+    assert LocalServer(path).grpc_address is None
 
 
 @pytest.mark.parametrize("text", ["[1, 2", "just text", "http_options: {}"])

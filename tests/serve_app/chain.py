@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from models.decision import decide
@@ -16,7 +17,8 @@ from serve_app.answers import prediction
 from serve_app.classification import Classification, ServedModel
 from serve_app.datapath import describe_data_path
 from serve_app.engines import create_engine
-from serve_app.message import Message
+from serve_app.message import Image, Message, is_pixels
+from serve_app.open_inference.statistics import Statistics
 from serve_app.settings import ServeSettings
 from serve_app.shared_memory import SharedReader
 from serve_app.work import Priority
@@ -27,20 +29,21 @@ class InProcessPreprocessor:
 
     def __init__(self, package: ModelPackage, settings: ServeSettings) -> None:
         self._package = package
+        self.version = package.manifest.version
         self._limits = settings.image_limits
         self._engine = create_engine(package, "openvino")
         self._novelty = NoveltyDetector.load(package.file(NOVELTY_FILE))
 
     async def receive(self, message: Message) -> list[Classification | DermServeError]:
-        return await self.classify([work.payload for work in message.files(SharedReader())])
+        return await self.classify([work.payload for work in message.images(SharedReader())])
 
-    async def classify(self, images: list[bytes]) -> list[Classification | DermServeError]:
+    async def classify(self, images: Sequence[Image]) -> list[Classification | DermServeError]:
         return [await asyncio.to_thread(self._classify, image) for image in images]
 
-    def _classify(self, image: bytes) -> Classification | DermServeError:
+    def _classify(self, image: Image) -> Classification | DermServeError:
         started = time.perf_counter()
         try:
-            pixels = decode_image(image, self._limits)
+            pixels = image if is_pixels(image) else decode_image(image, self._limits)
         except DermServeError as error:
             return error
         decoded = time.perf_counter()
@@ -60,6 +63,7 @@ class InProcessChain:
 
     def __init__(self, package: ModelPackage, settings: ServeSettings) -> None:
         self.preprocessor = InProcessPreprocessor(package, settings)
+        self.statistics = Statistics()
         self.error: Exception | None = None
         self.asked: list[tuple[Priority, float | None]] = []
         """The priority and the timeout in seconds of each call."""
@@ -77,7 +81,7 @@ class InProcessChain:
 
     async def classify(
         self,
-        images: list[bytes],
+        images: Sequence[Image],
         request_id: str,
         *,
         priority: Priority,
@@ -89,6 +93,7 @@ class InProcessChain:
         started = time.perf_counter()
         answers = await self.preprocessor.classify(images)
         total_s = time.perf_counter() - started
+        self.statistics.observe(answers, total_s)
         return [
             prediction(answer, request_id=request_id, total_s=total_s)
             if isinstance(answer, Classification)
@@ -101,5 +106,7 @@ class InProcessChain:
             status="not_ready" if self.error else "ok",
             reason=str(self.error) if self.error else None,
             uptime_s=1.0,
+            model={"version": self.preprocessor.version},
+            engine={"name": "openvino"},
             data_path=describe_data_path(),
         ).model_dump()

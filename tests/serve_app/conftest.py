@@ -10,8 +10,11 @@ import httpx
 import pytest
 
 from data.catalogue.database import CATALOGUE_VARIABLE, Database
+from data.catalogue.keys import Keys
 from data.image_store import IMAGES_VARIABLE
 from models.package import ModelPackage
+from serve_app.access.access import Access
+from serve_app.access.key_ring import KeyRing
 from serve_app.api import create_api
 from serve_app.archive import Archive
 from serve_app.archive_client import ArchiveClient
@@ -82,15 +85,35 @@ def trainer_client(trainer: InProcessTrainer) -> TrainerClient:
 
 
 @pytest.fixture
+def keys(database: Database) -> Keys:
+    return Keys(database)
+
+
+@pytest.fixture
+def ring(keys: Keys) -> KeyRing:
+    """Refresh it once the keys are made."""
+    ring = KeyRing(keys)
+    ring.refresh()
+    return ring
+
+
+@pytest.fixture
+def access(ring: KeyRing, settings: ServeSettings) -> Access:
+    """Of a server that only this machine reaches, without keys until some are made."""
+    return Access(ring, settings, "127.0.0.1")
+
+
+@pytest.fixture
 async def api(
     chain: InProcessChain,
     archive_client: ArchiveClient,
     trainer_client: TrainerClient,
     settings: ServeSettings,
+    access: Access,
 ) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the API; a bug inside is answered and not raised."""
-    app = create_api(chain, archive_client, trainer_client, settings)
+    app = create_api(chain, archive_client, trainer_client, settings, access)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://dermserve") as client:
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
         yield client
     chain.error = None

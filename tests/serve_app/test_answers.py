@@ -141,7 +141,8 @@ def test_melanoma_has_its_own_operating_point(share: float, exceeded: bool) -> N
     ids=lambda error: error.__name__,
 )
 def test_every_error_has_the_one_form(error: type[DermServeError]) -> None:
-    response = error_response(error("Say what to do. Größe 3."), "r-2")
+    raised = error("Say what to do. Größe 3.")
+    response = error_response(raised, "r-2")
     assert response.status_code == error.status
     assert response.headers["content-type"] == "application/json"
     answer = schemas.ErrorResponse.model_validate_json(response.body)
@@ -150,8 +151,10 @@ def test_every_error_has_the_one_form(error: type[DermServeError]) -> None:
         "message": "Say what to do. Größe 3.",
         "request_id": "r-2",
     }
-    wait = None if error.retry_after_s is None else str(error.retry_after_s)
+    # Of the error itself: how long a key has to wait differs from one time to the next.
+    wait = None if raised.retry_after_s is None else str(raised.retry_after_s)
     assert response.headers.get("retry-after") == wait
+    assert {**error.headers}.items() <= dict(response.headers).items()
 
 
 def test_an_entry_of_a_batch_is_a_prediction_or_an_error() -> None:

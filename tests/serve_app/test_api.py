@@ -33,6 +33,17 @@ ROUTES = {
     "/health": {"get"},
     "/health/live": {"get"},
     "/health/ready": {"get"},
+    "/v2": {"get"},
+    "/v2/health/live": {"get"},
+    "/v2/health/ready": {"get"},
+    "/v2/repository/index": {"post"},
+    "/v2/repository/models/{model}/load": {"post"},
+    "/v2/repository/models/{model}/unload": {"post"},
+    **{
+        f"/v2/models/{{model}}{version}{path}": {"post" if path == "/infer" else "get"}
+        for version in ("", "/versions/{version}")
+        for path in ("", "/ready", "/config", "/stats", "/infer")
+    },
 }
 
 

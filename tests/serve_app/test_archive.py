@@ -15,7 +15,9 @@ from typing import Any
 import pytest
 
 import data.catalogue.database
+from data.catalogue.api_key import Role
 from data.catalogue.database import Database
+from data.catalogue.keys import Keys
 from data.catalogue.uploads import Uploads
 from models.errors import MISTAKE, CatalogueUnavailable, DermServeError, NotFound
 from serve_app import archive as module
@@ -248,15 +250,25 @@ async def _idle(archive: Archive) -> None:
         await asyncio.to_thread(meeting.wait, 60)
 
 
-def test_an_ingress_needs_neither_database_nor_search() -> None:
+def test_an_ingress_reads_keys_and_nothing_else_of_the_archive(
+    database: Database, storage: Path
+) -> None:
+    """Each replica pays for what it imports; there are many of them and one archive."""
+    Keys(database).create("nurse", [Role.PREDICT], "test")  # and so the tables are up to date
     code = (
-        "import sys, serve_app.ingress; "
-        "print({'sqlalchemy', 'alembic', 'scipy', 'imagehash'} & sys.modules.keys())"
+        "import sys, serve_app.ingress\n"
+        "from data.catalogue.database import Database\n"
+        "from data.catalogue.keys import Keys\n"
+        "print(len(Keys(Database()).all()))\n"
+        "unwanted = {'alembic', 'scipy', 'imagehash', 'torch', 'mlflow'}\n"
+        "archive = {'serve_app.archivist', 'data.intake', 'data.catalogue.uploads'}\n"
+        "print((unwanted | archive) & sys.modules.keys())\n"
     )
     run = subprocess.run(
         [sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True
     )
-    assert run.stdout.strip().endswith("set()")
+    *_, count, unwanted = run.stdout.strip().splitlines()
+    assert (count, unwanted) == ("1", "set()")
 
 
 def test_predictions_go_first(archive: Archive) -> None:

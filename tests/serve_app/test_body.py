@@ -13,6 +13,7 @@ from PIL import Image
 
 from data.synthetic import synthetic_jpeg
 from serve_app import schemas
+from serve_app.access.access import Access
 from serve_app.api import create_api
 from serve_app.archive_client import ArchiveClient
 from serve_app.settings import MIB, ServeSettings
@@ -214,6 +215,7 @@ async def test_a_client_that_hangs_up_is_no_bug(
     archive_client: ArchiveClient,
     trainer_client: TrainerClient,
     settings: ServeSettings,
+    access: Access,
     headers: list[tuple[bytes, bytes]],
 ) -> None:
     messages = [
@@ -241,7 +243,7 @@ async def test_a_client_that_hangs_up_is_no_bug(
         "client": ("127.0.0.1", 1),
         "server": ("dermserve", 80),
     }
-    await create_api(chain, archive_client, trainer_client, settings)(scope, receive, send)
+    await create_api(chain, archive_client, trainer_client, settings, access)(scope, receive, send)
     assert [message["status"] for message in sent if "status" in message] == [400]
     answer = schemas.ErrorResponse.model_validate_json(sent[-1]["body"])
     assert answer.error.code == "malformed_request"
@@ -253,13 +255,14 @@ async def test_files_on_disk_are_closed(
     chain: InProcessChain,
     archive_client: ArchiveClient,
     trainer_client: TrainerClient,
+    access: Access,
     size: int,
     status: int,
 ) -> None:
     """Above 64 KiB a part waits on disk; Python warns of a file that nobody closed."""
-    app = create_api(chain, archive_client, trainer_client, ServeSettings())
+    app = create_api(chain, archive_client, trainer_client, ServeSettings(), access)
     transport = httpx.ASGITransport(app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://dermserve") as client:
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             response = await client.post("/predict", content=form(file(bytes(size))), headers=FORM)

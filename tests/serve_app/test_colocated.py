@@ -16,6 +16,8 @@ import httpx
 import numpy as np
 import pytest
 import ray
+import tritonclient.grpc
+import tritonclient.http
 import yaml
 from ray.serve._private.build_app import build_app
 from ray.serve.schema import ServeDeploySchema
@@ -26,6 +28,7 @@ from data.synthetic import synthetic_jpeg
 from models.classes import CLASSES
 from models.errors import DermServeError, ModelUnavailable, UnsupportedImage
 from models.package import ModelPackage
+from models.preprocessing import decode_image
 from models.registry import Registry
 from serve_app import archive as archive_module
 from serve_app import schemas
@@ -139,6 +142,12 @@ async def test_it_answers_what_the_chain_answers(
     expected = await chain.preprocessor.classify(images)
     together = await colocated.classify(images, "mine", priority=Priority.BULK)
     received = await colocated.receive(Message.by_value([Work(image) for image in images]))
+    pixels = [decode_image(image) for image in images[:-1]]
+    preprocessed = await colocated.classify(pixels, "mine")
+    for answer, other in zip(together, preprocessed, strict=False):
+        assert not isinstance(answer, DermServeError)
+        assert not isinstance(other, DermServeError)
+        assert other["probabilities"] == pytest.approx(answer["probabilities"], abs=0.01)
     assert isinstance(together[-1], UnsupportedImage)
     assert isinstance(received[-1], UnsupportedImage)
     for right, answer, classification in zip(expected[:-1], together, received, strict=False):
@@ -207,8 +216,16 @@ async def test_the_archive_finds_the_chain_in_front_of_it_once(
 
 
 @pytest.fixture(scope="module")
+def grpc_port() -> int:
+    return free_port()
+
+
+@pytest.fixture(scope="module")
 def running(
-    champion: ModelPackage, serve_config_file: Path, tmp_path_factory: pytest.TempPathFactory
+    champion: ModelPackage,
+    serve_config_file: Path,
+    grpc_port: int,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[StartedServer]:
     """`dermserve up` with the colocated chain; the registry holds a second version."""
     if ray.is_initialized():
@@ -221,6 +238,7 @@ def running(
     config = yaml.safe_load(CONFIG.read_text())
     # The gate is the one of the other tests, which watches a new version for a moment.
     config["applications"][1] = yaml.safe_load(serve_config_file.read_text())["applications"][1]
+    config["grpc_options"]["port"] = grpc_port
     path = folder / "serve.yaml"
     path.write_text(yaml.safe_dump(config))
     with pytest.MonkeyPatch.context() as patch:
@@ -255,6 +273,21 @@ def test_a_server_predicts_with_one_process_for_the_chain(
     assert health.model is not None
     assert health.model["version"] == champion.manifest.version
     assert client.post("/explain", content=jpeg).headers["content-type"] == "image/png"
+
+
+def test_a_server_speaks_the_open_inference_protocol(
+    running: StartedServer, client: httpx.Client, grpc_port: int, jpeg: bytes
+) -> None:
+    expected = client.post("/predict", content=jpeg).json()
+    for module, address in (
+        (tritonclient.http, running.url.removeprefix("http://")),
+        (tritonclient.grpc, f"127.0.0.1:{grpc_port}"),
+    ):
+        image = module.InferInput("IMAGE", [1], "BYTES")
+        image.set_data_from_numpy(np.array([jpeg], np.object_))
+        with module.InferenceServerClient(address) as triton:
+            result = triton.infer("dermserve", [image])
+        assert result.as_numpy("CONFIDENCE")[0] == pytest.approx(expected["confidence"], abs=1e-6)
 
 
 def test_a_server_tells_how_uncertain_it_is_of_an_upload(client: httpx.Client) -> None:

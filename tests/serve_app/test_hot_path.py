@@ -15,6 +15,7 @@ from starlette.responses import Response
 
 from models.errors import DeadlineExceeded, ModelUnavailable, Overloaded
 from serve_app import api as module
+from serve_app.access.access import Access
 from serve_app.archive_client import ArchiveClient
 from serve_app.hot_path import with_hot_path
 from serve_app.settings import ServeSettings
@@ -49,7 +50,7 @@ class Pair:
             for app in (self.plain, self.hot):
                 transport = httpx.ASGITransport(app, raise_app_exceptions=False)
                 client = await stack.enter_async_context(
-                    httpx.AsyncClient(transport=transport, base_url="http://dermserve")
+                    httpx.AsyncClient(transport=transport, base_url="http://localhost")
                 )
                 answers.append(await client.request(method, url, content=body(), **more))
         plain, hot = answers
@@ -85,6 +86,7 @@ def pair(
     archive_client: ArchiveClient,
     trainer_client: TrainerClient,
     settings: ServeSettings,
+    access: Access,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Pair]:
     taken: list[str] = []
@@ -101,7 +103,7 @@ def pair(
 
     def create(how: Any) -> FastAPI:
         monkeypatch.setattr(module, "with_hot_path", how)
-        return module.create_api(chain, archive_client, trainer_client, settings)
+        return module.create_api(chain, archive_client, trainer_client, settings, access)
 
     yield Pair(create(watched), create(plain), taken)
     chain.error = None

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from models.errors import MalformedRequest
 from models.preprocessing import IMAGE_SIZE
-from serve_app.message import Message, Pixels
+from serve_app.message import Message, Pixels, is_pixels
 from serve_app.shared_memory import NotShared, Place, SharedFile, SharedReader, host
 from serve_app.work import Priority, Work
 from tests.serve_app.virtual_time import pass_s, run
@@ -65,7 +65,7 @@ def test_files_arrive_with_their_terms(
 ) -> None:
     async def scenario() -> None:
         message, _file = _carry(works, way)
-        received = message.files(reader)
+        received = message.images(reader)
         assert [work.payload for work in received] == [work.payload for work in works]
         assert [work.priority for work in received] == [work.priority for work in works]
         assert all(isinstance(work.priority, Priority) for work in received)
@@ -84,7 +84,7 @@ def test_a_deadline_is_on_the_receivers_clock() -> None:
 
     async def unpack(message: Message) -> list[float | None]:
         await pass_s(500)  # another machine has run for longer
-        return [work.deadline for work in message.files(SharedReader())]
+        return [work.deadline for work in message.images(SharedReader())]
 
     message = run(pack())
     assert message.remaining_s == [3.0, -1.0]
@@ -101,6 +101,24 @@ def test_pixels_arrive(reader: SharedReader, way: str) -> None:
         assert other.payload.dtype == np.uint8
         assert (other.payload == work.payload).all()
         assert other.priority is work.priority
+
+
+@ways
+def test_encoded_and_preprocessed_images_travel_together(reader: SharedReader, way: str) -> None:
+    payloads = [b"one", _image(1), b"", _image(2)]
+    message, _file = _carry([Work(payload) for payload in payloads], way)
+    received = [work.payload for work in message.images(reader)]
+    assert [received[0], received[2]] == [b"one", b""]
+    for index in (1, 3):
+        assert is_pixels(received[index])
+        assert np.array_equal(received[index], payloads[index])
+
+
+@ways
+def test_an_array_that_is_no_pixels_is_refused(reader: SharedReader, way: str) -> None:
+    message, _file = _carry([Work(b"one"), Work(np.zeros(7, np.uint8))], way)
+    with pytest.raises(MalformedRequest, match="uint8"):
+        message.images(reader)
 
 
 @needs_memory
@@ -122,7 +140,7 @@ def test_a_message_in_memory_says_only_where() -> None:
 @ways
 def test_no_work(reader: SharedReader, way: str) -> None:
     message, _file = _carry([], way)
-    assert message.files(reader) == []
+    assert message.images(reader) == []
     assert message.pixels(reader) == []
 
 
@@ -158,11 +176,11 @@ def test_memory_that_is_elsewhere_or_gone(reader: SharedReader) -> None:
     message = Message.in_memory([Work(_image(1))], file)
     assert isinstance(message.content, Place)
     elsewhere = replace(message, content=replace(message.content, host="elsewhere"))
-    for read in (elsewhere.files, elsewhere.pixels):
+    for read in (elsewhere.images, elsewhere.pixels):
         with pytest.raises(NotShared):
             read(reader)
     file.close()
-    for read in (message.files, message.pixels):
+    for read in (message.images, message.pixels):
         with pytest.raises(NotShared):
             read(reader)
 
@@ -170,7 +188,7 @@ def test_memory_that_is_elsewhere_or_gone(reader: SharedReader) -> None:
 def test_a_message_that_contradicts_itself(reader: SharedReader) -> None:
     message = Message.by_value([Work(b"a"), Work(b"b")])
     with pytest.raises(ValueError, match="shorter"):
-        replace(message, priorities=[0]).files(reader)
+        replace(message, priorities=[0]).images(reader)
 
 
 def test_what_has_no_bytes_is_its_senders_error() -> None:

@@ -11,6 +11,8 @@ import httpx
 import pytest
 
 from models.errors import InvalidField
+from serve_app.access.access import Access
+from serve_app.api import create_api
 from serve_app.ingress import Ingress
 from serve_app.message import Message
 from serve_app.settings import ServeSettings
@@ -49,13 +51,15 @@ class GatedPreprocessor:
 class Server:
     """An ingress over a chain that does not answer, and clients of its API."""
 
-    def __init__(self, chain: InProcessChain, settings: ServeSettings) -> None:
+    def __init__(self, chain: InProcessChain, settings: ServeSettings, access: Access) -> None:
         self.chain = GatedPreprocessor(chain.preprocessor)
         handle: Any = InProcessHandle(self.chain)
         self.ingress = Ingress(RemoteStage(handle, settings), handle, handle, settings)
-        app = self.ingress.__serve_build_asgi_app__()
+        app = create_api(
+            self.ingress, self.ingress._archive, self.ingress._trainer, settings, access
+        )
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-        self.client = httpx.AsyncClient(transport=transport, base_url="http://dermserve")
+        self.client = httpx.AsyncClient(transport=transport, base_url="http://localhost")
 
     @property
     def taken(self) -> int:
@@ -78,8 +82,10 @@ class Server:
 
 
 @pytest.fixture
-async def server(chain: InProcessChain, settings: ServeSettings) -> AsyncIterator[Server]:
-    server = Server(chain, settings)
+async def server(
+    chain: InProcessChain, settings: ServeSettings, access: Access
+) -> AsyncIterator[Server]:
+    server = Server(chain, settings, access)
     async with server.client:
         yield server
     assert server.taken == sum(server.ingress._admission._bytes.values()) == 0
@@ -213,8 +219,8 @@ async def test_health_is_answered_by_a_full_server(server: Server, jpeg: bytes) 
 
 
 @pytest.fixture
-def hasty(chain: InProcessChain) -> Server:
-    return Server(chain, ServeSettings(max_batch_size=1, deadline_s=0.05))
+def hasty(chain: InProcessChain, access: Access) -> Server:
+    return Server(chain, ServeSettings(max_batch_size=1, deadline_s=0.05), access)
 
 
 async def test_nobody_waits_longer_than_the_server_allows(hasty: Server, jpeg: bytes) -> None:

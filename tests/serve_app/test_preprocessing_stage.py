@@ -10,17 +10,20 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import Any
 
+import numpy as np
 import pytest
 
 from data.synthetic import synthetic_jpeg
 from models.classes import CLASSES
 from models.errors import (
     DeadlineExceeded,
+    MalformedRequest,
     ModelUnavailable,
     TruncatedImage,
     UnsupportedImage,
 )
 from models.package import ModelPackage
+from models.preprocessing import decode_image
 from serve_app.classification import Classification
 from serve_app.classifier import Classifier
 from serve_app.message import Message, Pixels
@@ -186,6 +189,30 @@ async def test_images_in_memory_and_in_the_message_are_the_same(stage: Preproces
         in_memory = _answers(await stage.receive(Message.in_memory(works, file)))
     for one, other in zip(by_value, in_memory, strict=True):
         assert one.decision.predicted_class == other.decision.predicted_class
+
+
+async def test_pixels_pass_through_beside_encoded_images(stage: Preprocessor) -> None:
+    pixels = [decode_image(image) for image in IMAGES]
+    encoded = _answers(await stage.classify([Work(image) for image in IMAGES]))
+    mixed = [image if index % 2 else pixels[index] for index, image in enumerate(IMAGES)]
+    works = [Work(image) for image in mixed]
+    together = [await stage.classify(works), await stage.receive(Message.by_value(works))]
+    with closing(SharedFile()) as file:
+        together.append(await stage.receive(Message.in_memory(works, file)))
+    for results in together:
+        for one, other in zip(encoded, _answers(results), strict=True):
+            assert other.decision.probabilities == pytest.approx(
+                one.decision.probabilities, abs=0.01
+            )
+
+
+async def test_what_is_to_be_pixels_and_is_not_goes_no_further(
+    stage: Preprocessor, classifier: WatchedClassifier
+) -> None:
+    works: list[Work[Any]] = [Work(IMAGES[0]), Work(np.zeros((1, 2), np.uint8))]
+    results = await stage.receive(Message.by_value(works))
+    assert [type(result) for result in results] == [MalformedRequest] * 2
+    assert classifier.calls == []
 
 
 async def test_memory_that_cannot_be_read_is_said(

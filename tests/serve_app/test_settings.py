@@ -101,12 +101,31 @@ def test_threads() -> None:
         ("max_batch_bytes", 0),
         ("max_upload_bytes", 0),
         ("max_pixels", 0),
+        ("body_timeout_s", 0),
+        ("key_requests_per_minute", 0),
+        ("key_bytes_per_minute", 0),
+        ("retention_days", 0),
+        ("retention_days", float("nan")),
         ("batch_size", 32),
     ],
 )
 def test_what_is_out_of_range_or_unknown_is_refused(field: str, value: object) -> None:
     with pytest.raises(InvalidConfiguration, match=f"serve_config.*{field}"):
         validate({field: value}, ServeSettings, "serve_config.yaml")
+
+
+@pytest.mark.parametrize(
+    "origin",
+    ["*", "", "null", "example.org", "https://*.example.org", "https://example.org/", "ftp://a.b"],
+)
+def test_an_origin_is_named_whole(origin: str) -> None:
+    with pytest.raises(InvalidConfiguration, match="allowed_origins"):
+        validate({"allowed_origins": [origin]}, ServeSettings, "serve_config.yaml")
+
+
+def test_a_key_may_send_the_largest_upload() -> None:
+    with pytest.raises(InvalidConfiguration, match="at least max_upload_bytes"):
+        validate({"key_bytes_per_minute": 10**6}, ServeSettings, "serve_config.yaml")
 
 
 def test_settings_cannot_change_under_a_running_replica() -> None:

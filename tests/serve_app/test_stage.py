@@ -55,7 +55,7 @@ class Replica:
             await asyncio.sleep(0)
             return NOT_SHARED
         try:
-            works = message.files(self._reader)
+            works = message.images(self._reader)
         except NotShared:
             return NOT_SHARED
         texts = [work.payload.decode() for work in works]

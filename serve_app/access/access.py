@@ -1,0 +1,150 @@
+"""Access: whether a request may be answered, from its headers alone, over HTTP and gRPC."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+from data.catalogue.api_key import Role
+from data.catalogue.database import Database
+from data.catalogue.keys import Keys
+from models.errors import Forbidden, ForeignSite, InvalidConfiguration, Unauthenticated
+from serve_app.access.budgets import Budgets
+from serve_app.access.caller import Caller
+from serve_app.access.key_ring import KeyRing
+from serve_app.settings import ServeSettings
+
+_BEARER = "bearer "
+
+NO_KEY = (
+    "There is no API key yet, and the server listens on {host}, which other machines reach. Make "
+    "a key with `dermserve keys create --name NAME --role predict`, or set `host: 127.0.0.1` in "
+    "the http_options of the Serve configuration."
+)
+"""Why a server does not start; `host` is to be filled in."""
+
+
+class Access:
+    """Knows the keys and what they have used up.
+
+    Without any key, everybody on this machine may do everything, if only this machine reaches
+    the server.
+
+    Args:
+        ring: of the keys.
+        settings: of the application.
+        host: that Serve listens on; None if on none.
+
+    Raises:
+        InvalidConfiguration: if other machines reach the server and there is no key.
+    """
+
+    def __init__(self, ring: KeyRing, settings: ServeSettings, host: str | None) -> None:
+        self._ring = ring
+        self._budgets = Budgets(settings)
+        self._allowed_origins = settings.allowed_origins
+        self._local = host is None or is_loopback(host)
+        if not self._local and ring.empty:
+            raise InvalidConfiguration(NO_KEY.format(host=host))
+
+    async def authorise(
+        self, headers: Mapping[str, str], role: Role | None, size_bytes: int = 0
+    ) -> Caller:
+        """Let a request in, and count it.
+
+        Args:
+            headers: of the request, or the metadata of a gRPC call; names in lower case.
+            role: that the key must have; None takes any key.
+            size_bytes: of the body.
+
+        Raises:
+            Unauthenticated: if there is no valid key.
+            Forbidden: if it lacks the role.
+            RateLimited, BodyTooLarge: as `spend`.
+            ForeignSite: if there are no keys, and a web page of another site asks or the server
+                is called by another name than this machine's.
+            CatalogueUnavailable: if the keys could not be read yet.
+        """
+        if self._ring.empty and self._local:
+            self._refuse_foreign(headers)
+            return Caller(None)
+        text = _key_in(headers)
+        if not text:
+            raise Unauthenticated(
+                "This takes an API key. Send it as `Authorization: Bearer KEY` or `X-API-Key: "
+                "KEY`; `dermserve keys create` makes one."
+            )
+        caller = Caller(await self._ring.find(text))
+        if role is not None and caller.key is not None and role not in caller.key.roles:
+            raise Forbidden(
+                f"The API key {caller.key.id} lacks the role {role.value}. Ask the operator for a "
+                "key that has it."
+            )
+        self.spend(caller, requests=1, size_bytes=size_bytes)
+        return caller
+
+    def spend(self, caller: Caller, *, requests: int = 0, size_bytes: int = 0) -> None:
+        """Take requests and bytes out of the budget of a caller, if that has one.
+
+        Raises:
+            RateLimited: if it has not enough left.
+            BodyTooLarge: if the bytes are more than it may send in a minute.
+        """
+        if caller.key is not None:
+            self._budgets.spend(caller.key, requests=requests, size_bytes=size_bytes)
+
+    def _refuse_foreign(self, headers: Mapping[str, str]) -> None:
+        """Without keys, a page in this machine's browser must not reach what its site cannot."""
+        host, origin = headers.get("host"), headers.get("origin")
+        if host is not None and not _names_loopback(f"//{host}"):
+            raise ForeignSite(
+                "Without an API key, the server answers to the names of this machine only: call "
+                "it 127.0.0.1 or localhost, or make a key with `dermserve keys create`."
+            )
+        if origin is None or origin in self._allowed_origins or _names_loopback(origin):
+            return
+        raise ForeignSite(
+            "Without an API key, the server answers no web page of another site. Name its origin "
+            "in allowed_origins, or make a key with `dermserve keys create`."
+        )
+
+
+def open_access(settings: ServeSettings) -> Access:
+    """The access of a replica, from the catalogue and from how Serve listens; blocks.
+
+    Raises:
+        InvalidConfiguration, CatalogueUnavailable: as `Access`.
+    """
+    from ray.serve.context import _get_global_client  # no public way leads to the HTTP options
+
+    client = _get_global_client()
+    if client is None:  # never, as it raises; to guess here would be to open the server
+        raise InvalidConfiguration("Serve does not say what it listens on. Start the server again.")
+    ring = KeyRing(Keys(Database()))
+    ring.watch()
+    return Access(ring, settings, client.http_config.host)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host to listen on, or to call, is reached from this machine alone."""
+    if host.rstrip(".").lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _names_loopback(url: str) -> bool:
+    try:
+        return is_loopback(urlsplit(url).hostname or "")
+    except ValueError:
+        return False
+
+
+def _key_in(headers: Mapping[str, str]) -> str | None:
+    authorization = headers.get("authorization")
+    if authorization is not None and authorization[: len(_BEARER)].lower() == _BEARER:
+        return authorization[len(_BEARER) :].strip()
+    return headers.get("x-api-key")

@@ -1,0 +1,103 @@
+"""The guard: stands before every route, the hot path too, and costs a few microseconds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from fastapi import FastAPI
+from starlette._utils import get_route_path  # what the router goes by; anything else may differ
+from starlette.datastructures import Headers
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from data.catalogue.api_key import Role
+from models.errors import BodyTooLarge, DermServeError
+from serve_app.access.access import Access
+from serve_app.access.browser import allow_origins, telling
+from serve_app.access.caller import SCOPE_KEY, Caller
+from serve_app.access.routes import need_of
+from serve_app.access.timed_body import timed
+from serve_app.settings import ServeSettings
+
+_MAX_DIGITS = 18
+
+Answer = Callable[[DermServeError, str, str], Response]
+"""Makes the answer of an error, of the path that was asked for and of the request's id."""
+
+
+def with_guard(app: FastAPI, access: Access, settings: ServeSettings, answer: Answer) -> FastAPI:
+    """Have a guard before an application.
+
+    Args:
+        app: changed; call this last, so that nothing stands before the guard.
+        access: says who may ask for what.
+        settings: the time for bodies, and the origins that browsers may call from.
+        answer: makes the answers of the guard's own errors.
+    """
+    build = app.build_middleware_stack
+
+    def build_guarded() -> ASGIApp:
+        guarded: ASGIApp = _Guard(build(), access, settings, answer)
+        origins = settings.allowed_origins
+        return allow_origins(guarded, origins) if origins else guarded
+
+    app.build_middleware_stack = build_guarded  # type: ignore[method-assign]
+    return app
+
+
+class _Guard:
+    """An application before another one."""
+
+    def __init__(
+        self, app: ASGIApp, access: Access, settings: ServeSettings, answer: Answer
+    ) -> None:
+        self._app = app
+        self._access = access
+        self._timeout_s = settings.body_timeout_s
+        self._answer = answer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        path = get_route_path(scope)
+        send = telling(send, path)
+        headers = Headers(scope=scope)
+        try:
+            receive = await self._admit(scope, path, headers, receive)
+        except DermServeError as error:
+            response = self._answer(error, path, headers.get("x-request-id", ""))
+            await response(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    async def _admit(self, scope: Scope, path: str, headers: Headers, receive: Receive) -> Receive:
+        """Name the caller of a request that may be answered; its body, as it may come."""
+        method = scope["method"]
+        size_bytes = _announced(headers)
+        if method in ("GET", "HEAD") and (size_bytes or "transfer-encoding" in headers):
+            # Nobody would read it, and Serve would keep it until the answer is over.
+            raise BodyTooLarge(f"{method} takes no body. Send the request without one.")
+        need = need_of(method, path)
+        arrived = None
+        if need == "nothing":
+            caller = Caller(None)
+        else:
+            role = need if isinstance(need, Role) else None
+            caller = await self._access.authorise(headers, role, size_bytes or 0)
+            if size_bytes is None and caller.key is not None:
+                arrived = partial(self._spend, caller)
+        scope[SCOPE_KEY] = caller
+        return timed(receive, self._timeout_s, arrived)
+
+    def _spend(self, caller: Caller, size_bytes: int) -> None:
+        self._access.spend(caller, size_bytes=size_bytes)
+
+
+def _announced(headers: Headers) -> int | None:
+    """Bytes of a body, as far as they are certain; others are counted as they come."""
+    length = headers.get("content-length", "")
+    if "transfer-encoding" in headers or not length.isdecimal() or len(length) > _MAX_DIGITS:
+        return None
+    return int(length)

@@ -1,0 +1,200 @@
+"""The protocol's remote procedures, as methods that Serve calls for gRPC.
+
+Serve calls the method of the deployment that is named like the procedure. What the method sets on
+its context is what the client gets; an exception, Serve would log as a failure of ours.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import uuid
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import grpc
+import ray
+
+from data.catalogue.api_key import Role
+from models.errors import MISTAKE, DermServeError, ForeignSite
+from serve_app.access.access import Access
+from serve_app.access.caller import Caller
+from serve_app.access.routes import Need
+from serve_app.open_inference.messages import (
+    inference_answer,
+    inference_request,
+    message,
+    parameters_of,
+    request_of,
+)
+from serve_app.open_inference.metadata import server_metadata
+from serve_app.open_inference.protocol import OpenInference
+
+logger = logging.getLogger("ray.serve")
+
+# Of the statuses of HTTP; whatever else is the client's fault is INVALID_ARGUMENT.
+_CODES = {
+    401: grpc.StatusCode.UNAUTHENTICATED,
+    403: grpc.StatusCode.PERMISSION_DENIED,
+    404: grpc.StatusCode.NOT_FOUND,
+    409: grpc.StatusCode.FAILED_PRECONDITION,
+    429: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    503: grpc.StatusCode.UNAVAILABLE,
+    504: grpc.StatusCode.DEADLINE_EXCEEDED,
+    507: grpc.StatusCode.RESOURCE_EXHAUSTED,
+}
+
+Context = Any  # Serve's, with most of what grpc.ServicerContext has
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    caller: Caller
+    request_id: str
+    """The client's metadata `request_id`, or what Serve made instead."""
+
+
+Procedure = Callable[[Any, Any, _Call], Awaitable[Any]]
+Method = Callable[[Any, bytes, Context], Awaitable[Any]]
+
+
+def _procedure(need: Need) -> Callable[[Procedure], Method]:
+    """The method of a procedure: answers those only who may ask, and errors by a status of gRPC.
+
+    Args:
+        need: what the caller needs; any key, if it is no role.
+    """
+
+    def method_of(procedure: Procedure) -> Method:
+        # Serve goes by the name of the last argument.
+        async def method(self: Procedures, data: bytes, grpc_context: Context) -> Any:
+            request_id = dict(grpc_context.trailing_metadata()).get("request_id")
+            try:
+                caller = await _authorise(self._access, need, len(data), grpc_context)
+                request = request_of(procedure.__name__, data)
+                return await procedure(self, request, _Call(caller, request_id or uuid.uuid4().hex))
+            except DermServeError as error:
+                return _refuse(grpc_context, error)
+            except Exception:
+                logger.exception("Unexpected error in %s", procedure.__name__)
+                return _refuse(grpc_context, DermServeError(MISTAKE))
+
+        return method
+
+    return method_of
+
+
+class Procedures:
+    """What a deployment that takes requests answers over gRPC."""
+
+    _access: Access
+    _open_inference: OpenInference
+
+    @_procedure("nothing")
+    async def ServerLive(self, request: Any, call: _Call) -> Any:
+        return message("ServerLiveResponse", {"live": True})
+
+    @_procedure("nothing")
+    async def ServerReady(self, request: Any, call: _Call) -> Any:
+        return message("ServerReadyResponse", {"ready": await self._open_inference.is_ready()})
+
+    @_procedure("a key")
+    async def ServerMetadata(self, request: Any, call: _Call) -> Any:
+        return message("ServerMetadataResponse", server_metadata())
+
+    @_procedure("a key")
+    async def ModelReady(self, request: Any, call: _Call) -> Any:
+        await self._open_inference.require(request.name, request.version)
+        return message("ModelReadyResponse", {"ready": True})
+
+    @_procedure("a key")
+    async def ModelMetadata(self, request: Any, call: _Call) -> Any:
+        metadata = await self._open_inference.metadata(request.name, request.version)
+        return message("ModelMetadataResponse", metadata)
+
+    @_procedure("a key")
+    async def ModelConfig(self, request: Any, call: _Call) -> Any:
+        config = await self._open_inference.config(request.name, request.version)
+        return message("ModelConfigResponse", {"config": config})
+
+    @_procedure("a key")
+    async def ModelStatistics(self, request: Any, call: _Call) -> Any:
+        statistics = await self._open_inference.statistics(request.name, request.version)
+        return message("ModelStatisticsResponse", statistics)
+
+    @_procedure(Role.PREDICT)
+    async def ModelInfer(self, request: Any, call: _Call) -> Any:
+        # No deadline of the client comes with a call: Serve's context does not carry it. A client
+        # whose deadline passes cancels the call, and with it what still waits in the chain.
+        asked = inference_request(request)
+        return inference_answer(await self._open_inference.infer(asked, call.request_id))
+
+    @_procedure("a key")
+    async def RepositoryIndex(self, request: Any, call: _Call) -> Any:
+        return message(
+            "RepositoryIndexResponse", {"models": await self._open_inference.index(request.ready)}
+        )
+
+    @_procedure(Role.ADMIN)
+    async def RepositoryModelLoad(self, request: Any, call: _Call) -> Any:
+        parameters = parameters_of(request.parameters)
+        await self._open_inference.load(request.model_name, parameters, call.caller.actor)
+        return message("RepositoryModelLoadResponse", {})
+
+    @_procedure(Role.ADMIN)
+    async def RepositoryModelUnload(self, request: Any, call: _Call) -> Any:
+        self._open_inference.unload(request.model_name)
+
+
+async def _authorise(access: Access, need: Need, size_bytes: int, grpc_context: Context) -> Caller:
+    if need == "nothing":
+        return Caller(None)
+    metadata = {
+        name: value
+        for name, value in grpc_context.invocation_metadata()
+        if isinstance(value, str)  # a name that ends in -bin has bytes
+    }
+    role = need if isinstance(need, Role) else None
+    caller = await access.authorise(metadata, role, size_bytes)
+    if caller.key is None and not _is_here(grpc_context.peer()):
+        # Serve's gRPC servers listen on every interface, whatever host HTTP is bound to.
+        raise ForeignSite(
+            "Without an API key, the server answers this machine only. Make a key with "
+            "`dermserve keys create`."
+        )
+    return caller
+
+
+def _is_here(peer: str) -> bool:
+    """Whether a peer, as gRPC writes it, is on this machine, as the proxy in front of us is."""
+    kind, _, address = peer.partition(":")
+    if kind == "unix":
+        return True
+    host = address.rpartition(":")[0].replace("%5B", "").replace("%5D", "").strip("[]")
+    try:
+        found = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    found = getattr(found, "ipv4_mapped", None) or found
+    return found.is_loopback or str(found) == _own_address()
+
+
+@cache
+def _own_address() -> str:
+    return str(ray.util.get_node_ip_address())  # type: ignore[no-untyped-call]
+
+
+def _refuse(grpc_context: Context, error: DermServeError) -> Any:
+    """Tell the client an error: its status, its message and, in the trailers, its code."""
+    code = grpc.StatusCode.INTERNAL
+    if error.status != 500:
+        code = _CODES.get(error.status, grpc.StatusCode.INVALID_ARGUMENT)
+    trailers = [("error-code", error.code)]
+    if error.retry_after_s is not None:
+        trailers.append(("retry-after", str(error.retry_after_s)))
+    grpc_context.set_code(code)
+    grpc_context.set_details(error.message)
+    grpc_context.set_trailing_metadata(trailers)
+    return message("ServerLiveResponse", {})  # nobody sees it beside such a status

@@ -1,0 +1,204 @@
+"""Access: who may ask, and who is turned away with which error."""
+
+from __future__ import annotations
+
+import pytest
+
+from data.catalogue.api_key import Role
+from data.catalogue.keys import Keys
+from models.errors import (
+    BodyTooLarge,
+    Forbidden,
+    ForeignSite,
+    InvalidConfiguration,
+    RateLimited,
+    Unauthenticated,
+)
+from serve_app.access.access import Access, is_loopback
+from serve_app.access.key_ring import KeyRing
+from serve_app.settings import MIB, ServeSettings
+from tests.serve_app.access.conftest import MakeKey
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        lambda text: {"authorization": f"Bearer {text}"},
+        lambda text: {"authorization": f"bearer  {text} "},
+        lambda text: {"x-api-key": text},
+        lambda text: {"authorization": "Basic abc", "x-api-key": text},
+    ],
+)
+async def test_a_key_is_taken_from_either_header(
+    access: Access, make_key: MakeKey, header: object
+) -> None:
+    created = make_key(Role.PREDICT)
+    assert callable(header)
+    caller = await access.authorise(header(created.text), Role.PREDICT)
+    assert caller.actor == f"key:{created.key.id}"
+    assert caller.key is not None
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"authorization": ""},
+        {"authorization": "Bearer"},
+        {"authorization": "Bearer "},
+        {"x-api-key": ""},
+        {"authorization": "Basic dXNlcjpwYXNz"},
+        {"authorization": "Bearer \xe9\xfc"},
+        {"x-api-key": "a" * 100_000},
+        {"cookie": "key"},
+    ],
+)
+async def test_without_a_valid_key_a_server_with_keys_is_closed(
+    access: Access, make_key: MakeKey, headers: dict[str, str]
+) -> None:
+    make_key()
+    with pytest.raises(Unauthenticated, match="dermserve keys create"):
+        await access.authorise(headers, None)
+
+
+async def test_bearer_counts_where_both_are_sent(access: Access, make_key: MakeKey) -> None:
+    first, second = make_key(), make_key()
+    headers = {"authorization": f"Bearer {first.text}", "x-api-key": second.text}
+    assert (await access.authorise(headers, None)).key == first.key
+    with pytest.raises(Unauthenticated):
+        await access.authorise({**headers, "authorization": "Bearer wrong"}, None)
+
+
+@pytest.mark.parametrize("role", Role)
+async def test_no_role_includes_another(access: Access, make_key: MakeKey, role: Role) -> None:
+    headers = {"x-api-key": make_key(role).text}
+    assert (await access.authorise(headers, role)).key is not None
+    assert (await access.authorise(headers, None)).key is not None
+    for other in set(Role) - {role}:
+        with pytest.raises(Forbidden, match=other.value):
+            await access.authorise(headers, other)
+
+
+async def test_without_keys_this_machine_may_do_everything(access: Access) -> None:
+    for role in Role:
+        caller = await access.authorise({"host": "127.0.0.1:8000"}, role)
+        assert (caller.key, caller.actor) == (None, "api")
+
+
+async def test_a_server_whose_keys_are_all_revoked_stays_closed(
+    access: Access, make_key: MakeKey, keys: Keys, ring: KeyRing
+) -> None:
+    keys.revoke(make_key().key.id, "test")
+    ring.refresh()
+    with pytest.raises(Unauthenticated):
+        await access.authorise({"host": "localhost"}, None)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"host": "attacker.example"},
+        {"host": "attacker.example:8000"},
+        {"host": "127.0.0.1.attacker.example"},
+        {"host": "localhost.attacker.example"},
+        {"host": "192.168.1.5:8000"},
+        {"host": ""},
+        {"host": "[::1"},
+        {"host": "localhost", "origin": "https://attacker.example"},
+        {"host": "localhost", "origin": "null"},
+        {"host": "localhost", "origin": "http://localhost.attacker.example"},
+        {"host": "localhost", "origin": "file://"},
+    ],
+)
+async def test_without_keys_pages_of_other_sites_are_turned_away(
+    access: Access, headers: dict[str, str]
+) -> None:
+    """A name that its owner points to this machine (DNS rebinding), or a page elsewhere."""
+    with pytest.raises(ForeignSite, match="dermserve keys create"):
+        await access.authorise(headers, Role.PREDICT)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"host": "LOCALHOST:8000"},
+        {"host": "localhost."},
+        {"host": "127.0.0.1"},
+        {"host": "[::1]:8000"},
+        {"host": "localhost:8000", "origin": "http://localhost:8501"},
+        {"host": "localhost:8000", "origin": "https://clinic.example"},
+    ],
+)
+async def test_without_keys_this_machine_is_let_in(ring: KeyRing, headers: dict[str, str]) -> None:
+    settings = ServeSettings(allowed_origins=("https://clinic.example",))
+    caller = await Access(ring, settings, "127.0.0.1").authorise(headers, Role.PREDICT)
+    assert caller.key is None
+
+
+async def test_with_a_key_it_does_not_matter_by_which_name(
+    access: Access, make_key: MakeKey
+) -> None:
+    headers = {"host": "dermserve.clinic.example", "x-api-key": make_key().text}
+    assert (await access.authorise(headers, Role.ADMIN)).key is not None
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "dermserve.clinic.example", ""])
+def test_a_public_server_without_a_key_does_not_start(ring: KeyRing, host: str) -> None:
+    with pytest.raises(InvalidConfiguration, match="dermserve keys create"):
+        Access(ring, ServeSettings(), host)
+
+
+async def test_a_public_server_asks_for_its_keys(make_key: MakeKey, ring: KeyRing) -> None:
+    created = make_key(Role.PREDICT)
+    access = Access(ring, ServeSettings(), "0.0.0.0")
+    with pytest.raises(Unauthenticated):
+        await access.authorise({"host": "localhost"}, None)
+    assert (await access.authorise({"x-api-key": created.text}, Role.PREDICT)).key is not None
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [("127.0.0.1", True), ("127.9.9.9", True), ("::1", True), ("localhost", True)]
+    + [(host, False) for host in ("0.0.0.0", "::", "10.0.0.1", "example.org", "", "127.1")],
+)
+def test_loopback(host: str, expected: bool) -> None:
+    assert is_loopback(host) is expected
+
+
+async def test_each_key_has_its_own_budget(access: Access, make_key: MakeKey) -> None:
+    few, many = make_key(requests_per_minute=2), make_key()
+    headers = {"x-api-key": few.text}
+    for _ in range(2):
+        await access.authorise(headers, None)
+    with pytest.raises(RateLimited, match="2 requests in a minute") as refused:
+        await access.authorise(headers, None)
+    assert 1 <= (refused.value.retry_after_s or 0) <= 60
+    for _ in range(20):
+        await access.authorise({"x-api-key": many.text}, None)
+
+
+async def test_bytes_are_a_budget_of_their_own(access: Access, make_key: MakeKey) -> None:
+    headers = {"x-api-key": make_key(bytes_per_minute=MIB).text}
+    await access.authorise(headers, None, MIB // 2)
+    with pytest.raises(RateLimited, match="1 MiB in a minute"):
+        await access.authorise(headers, None, MIB // 2 + 100_000)
+    with pytest.raises(BodyTooLarge, match="1 MiB in a minute"):
+        await access.authorise(headers, None, MIB + 1)
+    await access.authorise(headers, None, 0)  # a request without a body has room
+
+
+async def test_a_request_that_is_refused_for_its_role_costs_nothing(
+    access: Access, make_key: MakeKey
+) -> None:
+    headers = {"x-api-key": make_key(Role.PREDICT, requests_per_minute=1).text}
+    for _ in range(3):
+        with pytest.raises(Forbidden):
+            await access.authorise(headers, Role.ADMIN)
+    await access.authorise(headers, Role.PREDICT)
+
+
+def test_the_default_throttles_nothing_that_a_replica_could_answer() -> None:
+    settings = ServeSettings()
+    assert settings.key_requests_per_minute == 60_000
+    assert settings.key_bytes_per_minute == 16 * 1024 * MIB
