@@ -54,8 +54,9 @@ def main(
     ] = None,
     batches: Annotated[str, typer.Option(help="Batch sizes, with commas.")] = "1,2,4,8,16,32,64",
     launches: Annotated[
-        str, typer.Option(help="Of eager, graphs and compile, with commas.")
-    ] = "eager,graphs,compile",
+        str,
+        typer.Option(help="Of eager, graphs and compile, with commas; to compile takes minutes."),
+    ] = "eager,graphs",
     seconds: Annotated[float, typer.Option(min=0.1, help="Length of one measurement.")] = 0.5,
     rounds: Annotated[int, typer.Option(min=1, help="Alternating; medians are shown.")] = 5,
     serving: Annotated[
@@ -119,7 +120,7 @@ def measure(
     pixels = [decode_image(jpeg) for jpeg in jpegs]
     engines: dict[Launch, Engine] = {}
     memory: dict[str, int] = {}
-    for way in ways:
+    for way in track(ways, "Preparing"):
         before = _reserved_bytes()
         engines[way] = TorchCudaEngine(package, max(sizes), way)
         warm_up(engines[way])
@@ -159,7 +160,7 @@ def alternate(
 ) -> list[Rate]:
     """Measure all in turn, round after round, so that what slows the machine slows all alike."""
     measured: dict[tuple[RatePath, int], list[float]] = {key: [] for key in calls}
-    for each in calls.values():
+    for each in track(calls.values(), "Warming up"):
         calling_rate(each, min(_WARM_UP_S, seconds))
     for _ in track(range(rounds), "Measuring"):
         for key, each in calls.items():

@@ -6,6 +6,7 @@ import gc
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -264,4 +265,5 @@ def test_every_size_has_a_graph(graphs: TorchCudaEngine) -> None:
     for lane in lanes_of(graphs):
         assert sorted(lane._launches) == list(rungs(MAX_BATCH))
         for launch in lane._launches.values():
-            assert isinstance(launch.__self__, torch.cuda.CUDAGraph)  # type: ignore[attr-defined]
+            assert isinstance(launch, partial)
+            assert isinstance(launch.args[0], torch.cuda.CUDAGraph)
