@@ -64,8 +64,23 @@ def content(description: str, *media_types: str) -> Responses:
 
 def json_body(model: type[BaseModel], *, required: bool = True) -> dict[str, Any]:
     """A body of JSON that the handler validates itself."""
-    schema = {"application/json": {"schema": model.model_json_schema()}}
-    return {"requestBody": {"required": required, "content": schema}}
+    schema = model.model_json_schema()
+    whole = _inlined(schema, schema.pop("$defs", {}))
+    return {
+        "requestBody": {"required": required, "content": {"application/json": {"schema": whole}}}
+    }
+
+
+def _inlined(schema: Any, definitions: dict[str, Any]) -> Any:
+    """A schema with its definitions in their places: in a document, nobody finds them beside it."""
+    if isinstance(schema, list):
+        return [_inlined(each, definitions) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if (place := schema.get("$ref")) is not None:
+        rest = {name: value for name, value in schema.items() if name != "$ref"}
+        return _inlined(definitions[place.rpartition("/")[2]], definitions) | rest
+    return {name: _inlined(value, definitions) for name, value in schema.items()}
 
 
 def _form(required: str, properties: dict[str, Any]) -> dict[str, Any]:
