@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from models.errors import ImageTooLarge, ImageTooSmall
 
-# A progressive JPEG of the largest size may be drawn in this many passes; real ones take ten, of
-# CMYK 18. Fifty take a decoder two seconds.
-_MAX_PASSES = 20
+MAX_PASSES = 20
+"""In which a progressive JPEG of the largest size may be drawn; real ones take ten, of CMYK 18.
+Fifty take a decoder two seconds."""
 
 # A BMP of run lengths may have a twentieth of the largest JPEG's pixels, at 0.1 us for each.
 _RUN_LENGTHS_SHARE = 20
@@ -46,7 +46,7 @@ class ImageLimits:
 
     def check_passes(self, passes: int, width: int, height: int) -> None:
         """Raise `ImageTooLarge` if decoding would walk over the pixels too many times."""
-        if passes * width * height > _MAX_PASSES * self.max_pixels:
+        if passes * width * height > MAX_PASSES * self.max_pixels:
             raise ImageTooLarge(
                 f"The JPEG takes {passes} passes over its {width} x {height} pixels. "
                 "Save it again as a baseline JPEG."

@@ -21,7 +21,9 @@ MAX_PROFILES: Final = 16
 MAX_VALUES: Final = 65_536
 """Most numbers under one tag of a TIFF: it has an offset and a size for each strip or tile."""
 
-_MAX_TAGS = 4096
+MAX_TAGS: Final = 4096
+"""Most tags of a TIFF."""
+
 # Pillow makes Python numbers of all types but these, which are bytes and text.
 _TIFF_BYTES = frozenset({1, 2, 7})
 _TIFF_SIGNATURES = (b"II", b"MM")
@@ -66,7 +68,7 @@ def _check_tiff(data: bytes) -> None:
         (tags,) = struct.unpack_from(count, data, at)
         at += struct.calcsize(count)
         for number in range(tags):
-            if number == _MAX_TAGS:
+            if number == MAX_TAGS:
                 raise _too_many("tags")
             _, kind, values = struct.unpack_from(entry, data, at)
             if values > MAX_VALUES and kind not in _TIFF_BYTES:

@@ -35,6 +35,9 @@ INWARD = {
     "cluster.edge.MAX_REQUESTS_VARIABLE",
     "cluster.edge.DEFAULT_MAX_REQUESTS",
     "serve_app.engines.openvino_cpu.MAX_PIECE",
+    "models.tracking_uri.LOCK_TIMEOUT_S",
+    "models.tracking_uri.PROBE_TIMEOUT_S",
+    "models.registry_process.CALL_TIMEOUT_S",
 }
 
 
@@ -73,7 +76,9 @@ def test_no_setting_that_limits_is_missing() -> None:
 
 def test_no_constant_that_limits_is_missing() -> None:
     found = set()
-    sources = [*(PROJECT / "serve_app").rglob("*.py"), PROJECT / "cluster" / "edge.py"]
+    folders = ("serve_app", "models")
+    sources = [path for folder in folders for path in (PROJECT / folder).rglob("*.py")]
+    sources.append(PROJECT / "cluster" / "edge.py")
     for path in sources:
         module = ".".join(path.relative_to(PROJECT).with_suffix("").parts)
         for node in ast.parse(path.read_text(encoding="utf-8")).body:

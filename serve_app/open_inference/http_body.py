@@ -18,7 +18,9 @@ HEADER_LENGTH = "inference-header-content-length"
 """Header that says how many bytes of a body are JSON; the others are tensors."""
 
 _SIZE = "binary_data_size"
-_MAX_TENSORS = 16
+
+MAX_TENSORS = 16
+"""Most inputs of a request, and outputs that it asks for."""
 
 MAX_JSON_VALUES = 8 * IMAGE_SIZE * IMAGE_SIZE * 3
 """Most values in the JSON, told by its commas, which base64 has none of: eight images of numbers.
@@ -59,8 +61,8 @@ class InferBody(BaseModel):
         description="`priority`: interactive, bulk or a number; `timeout`: microseconds; "
         "`binary_data_output`: outputs in binary form",
     )
-    inputs: list[InferInput] = Field(min_length=1, max_length=_MAX_TENSORS)
-    outputs: list[InferOutput] = Field([], max_length=_MAX_TENSORS)
+    inputs: list[InferInput] = Field(min_length=1, max_length=MAX_TENSORS)
+    outputs: list[InferOutput] = Field([], max_length=MAX_TENSORS)
 
 
 def read_request(
