@@ -25,6 +25,7 @@ from serve_app.answers import error_response, json_response, request_id_of
 from serve_app.archive_client import ArchiveClient
 from serve_app.body import invalid_fields
 from serve_app.hot_path import with_hot_path
+from serve_app.metrics_api import metrics_routes
 from serve_app.models_api import model_routes
 from serve_app.predict_api import add_predict_routes, answer_predict
 from serve_app.retrain_api import retrain_routes
@@ -109,6 +110,7 @@ def create_api(
     app.include_router(upload_routes(archive, trainer, settings))
     app.include_router(retrain_routes(trainer, settings.deadline_s))
     app.include_router(model_routes(trainer))
+    app.include_router(metrics_routes(archive, trainer))
 
     async def predict(request: Request) -> Response:
         """`POST /predict` without a query, its errors as answers."""
