@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test lint train bench load compare audit sbom licences clean
+.PHONY: help install serve dashboard test lint train bench load compare audit sbom licences clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -14,13 +14,16 @@ help:  ## Show this list
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --progress-bar on --constraint constraints.txt --editable '.[dev,load,postgres]'
+	$(BIN)/python -m pip install --progress-bar on --constraint constraints.txt --editable '.[dashboard,dev,load,postgres]'
 	@touch $@
 
 install: $(READY)  ## Make the environment in .venv
 
-serve: $(READY)  ## Start the server on http://127.0.0.1:8000; Ctrl-C stops it
-	@exec $(BIN)/dermserve up
+serve: $(READY)  ## Start the server on http://127.0.0.1:8000; DASHBOARD=1 starts the web dashboard too
+	@$(if $(DASHBOARD),$(BIN)/dermserve-dashboard & trap "kill $$!" EXIT;,exec) $(BIN)/dermserve up
+
+dashboard: $(READY)  ## Start the web dashboard on http://127.0.0.1:8501, beside a running server
+	@exec $(BIN)/dermserve-dashboard
 
 test: $(READY)  ## Run the tests
 	@$(BIN)/python -m pytest

@@ -39,6 +39,7 @@ from dermserve_client.readiness import Health
 from dermserve_client.retraining import RetrainStatus, Rollout, Run, RunPage
 from dermserve_client.retries import Retries
 from dermserve_client.review_queue import Deleted, Upload, UploadChange, UploadPage
+from dermserve_client.statistics import DataSummary, Metrics
 from dermserve_client.uploads import Missing, UploadAnswer, UploadResult
 from dermserve_client.versions import ModelCard, ModelList, ModelSummary
 
@@ -48,6 +49,7 @@ __all__ = [
     "BatchItem",
     "Client",
     "Conflict",
+    "DataSummary",
     "DeadlineExceeded",
     "Deleted",
     "DermServeError",
@@ -56,6 +58,7 @@ __all__ = [
     "ImageSource",
     "InvalidImage",
     "InvalidRequest",
+    "Metrics",
     "Missing",
     "ModelCard",
     "ModelList",

@@ -11,7 +11,15 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import httpx
 from httpx_sse import EventSource
 
-from dermserve_client import predictions, readiness, retraining, review_queue, uploads, versions
+from dermserve_client import (
+    predictions,
+    readiness,
+    retraining,
+    review_queue,
+    statistics,
+    uploads,
+    versions,
+)
 from dermserve_client.call import Call
 from dermserve_client.connection import http_options
 from dermserve_client.errors import DermServeError
@@ -117,8 +125,12 @@ class AsyncClient:
     models = _asks(versions.models)
     model = _asks(versions.model)
     model_report = _asks(versions.model_report)
+    model_evaluation = _asks(statistics.model_evaluation)
     promote = _asks(versions.promote)
     rollback = _asks(versions.rollback)
+
+    metrics = _asks(statistics.metrics)
+    data_summary = _asks(statistics.data_summary)
 
     health = _asks(readiness.health)
     ready = _asks(readiness.ready)

@@ -78,7 +78,7 @@ def model(version: str = "champion") -> Call[ModelCard]:
         Conflict: if its package is damaged.
         DermServeError: their root, and of what may go wrong on the way.
     """
-    return Call("GET", _path(version), as_model(ModelCard), repeatable=True)
+    return Call("GET", version_path(version), as_model(ModelCard), repeatable=True)
 
 
 def model_report(version: str = "champion") -> Call[str]:
@@ -95,7 +95,7 @@ def model_report(version: str = "champion") -> Call[str]:
         Conflict: if its package is damaged.
         DermServeError: their root, and of what may go wrong on the way.
     """
-    path = f"{_path(version)}/report"
+    path = f"{version_path(version)}/report"
     return Call("GET", path, lambda response: response.content.decode(), repeatable=True)
 
 
@@ -116,7 +116,7 @@ def promote(version: str, *, force: bool = False) -> Call[Rollout]:
         DermServeError: their root, and of what may go wrong on the way.
     """
     params = {"force": True if force else None}
-    return Call("POST", f"{_path(version)}/promote", as_model(Rollout), params=params)
+    return Call("POST", f"{version_path(version)}/promote", as_model(Rollout), params=params)
 
 
 def rollback() -> Call[Rollout]:
@@ -133,5 +133,6 @@ def rollback() -> Call[Rollout]:
     return Call("POST", "/models/rollback", as_model(Rollout))
 
 
-def _path(version: str) -> str:
+def version_path(version: str) -> str:
+    """The route of one version; raises `ValueError` if it is no name."""
     return f"/models/{segment(version)}"

@@ -26,6 +26,7 @@ from serve_app.answers import error_response, json_response, request_id_of
 from serve_app.archive_client import ArchiveClient
 from serve_app.body import invalid_fields
 from serve_app.hot_path import with_hot_path
+from serve_app.metrics_api import metrics_routes
 from serve_app.models_api import model_routes
 from serve_app.open_inference.protocol import OpenInference
 from serve_app.open_inference.rest import open_inference_routes
@@ -114,6 +115,7 @@ def create_api(
     app.include_router(model_routes(trainer))
     protocol = OpenInference(service, trainer, settings)
     app.include_router(open_inference_routes(protocol, service, settings))
+    app.include_router(metrics_routes(archive, trainer))
 
     async def predict(request: Request) -> Response:
         """`POST /predict` without a query, its errors as answers."""

@@ -91,6 +91,10 @@ class Archive:
         """Uploads that match."""
         return await self._run(self._catalogue, self._archivist.page, filters)
 
+    async def summary(self) -> dict[str, Any] | DermServeError:
+        """What the uploads are like."""
+        return await self._run(self._catalogue, self._archivist.summary)
+
     async def get(self, upload_id: str) -> dict[str, Any] | DermServeError:
         """One upload."""
         return await self._run(self._catalogue, self._archivist.get, upload_id)

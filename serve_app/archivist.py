@@ -147,6 +147,14 @@ class Archivist:
         page = self._uploads.page(**filters)
         return {"uploads": [upload_json(upload) for upload in page.items], "total": page.total}
 
+    def summary(self) -> dict[str, Any]:
+        """The wire form of `metrics_schemas.UploadSummary`.
+
+        Raises:
+            CatalogueUnavailable: as `Uploads.summary`.
+        """
+        return asdict(self._uploads.summary())
+
     def get(self, upload_id: str) -> dict[str, Any]:
         """The wire form of one `upload_schemas.Upload`.
 

@@ -18,6 +18,7 @@ MAY_IMPORT = {
     "cluster": {"models", "data", "configs", "training", "serve_app", "benchmarks"},
     "benchmarks": {"models", "data", "configs", "serve_app", "training"},
     "dermserve_client": set(),
+    "dashboard": {"dermserve_client"},
 }
 MAX_LINES = 320
 

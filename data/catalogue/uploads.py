@@ -29,6 +29,7 @@ from data.catalogue.upload import (
     upload_of,
 )
 from data.catalogue.upload_counts import UploadCounts, count_uploads
+from data.catalogue.upload_summary import UploadSummary, summarise_uploads
 from data.catalogue.values import checked_text
 from models.errors import InvalidField, NotFound
 
@@ -265,6 +266,10 @@ class Uploads:
         """How many uploads there are, by label, and how many no run has trained on."""
         with self._database.reading() as session:
             return count_uploads(session)
+
+    def summary(self) -> UploadSummary:
+        """What the uploads are like, for plots."""
+        return summarise_uploads(self._database)
 
 
 def _row(session: Session, upload_id: str) -> UploadRow:

@@ -11,11 +11,12 @@ from dermserve_client import (
     readiness,
     retraining,
     review_queue,
+    statistics,
     uploads,
     versions,
 )
 from models.diagnosis import Diagnosis
-from serve_app import model_schemas, retrain_schemas, schemas, upload_schemas
+from serve_app import metrics_schemas, model_schemas, retrain_schemas, schemas, upload_schemas
 from serve_app.settings import ServeSettings
 
 PAIRS: list[tuple[type[BaseModel], type[BaseModel]]] = [
@@ -42,6 +43,14 @@ PAIRS: list[tuple[type[BaseModel], type[BaseModel]]] = [
     (versions.ModelSummary, model_schemas.ModelSummary),
     (versions.ModelList, model_schemas.ModelList),
     (versions.ModelCard, model_schemas.ModelCard),
+    (statistics.Bucket, metrics_schemas.Bucket),
+    (statistics.StageCounts, metrics_schemas.StageCounts),
+    (statistics.Replicas, metrics_schemas.Replicas),
+    (statistics.Metrics, metrics_schemas.MetricsSummary),
+    (statistics.SizeCount, metrics_schemas.SizeCount),
+    (statistics.UploadSummary, metrics_schemas.UploadSummary),
+    (statistics.ModelData, metrics_schemas.ModelData),
+    (statistics.DataSummary, metrics_schemas.DataSummary),
 ]
 
 

@@ -35,6 +35,9 @@ REPEATED = {
     "models": (),
     "model": ("2",),
     "model_report": ("2",),
+    "model_evaluation": ("2",),
+    "metrics": (),
+    "data_summary": (),
     "health": (),
 }
 DONE_ONCE = {

@@ -55,7 +55,7 @@ def _methods(kind: type) -> dict[str, str]:
 
 def test_both_clients_offer_the_same() -> None:
     assert _methods(Client) == _methods(AsyncClient)
-    assert len(_methods(Client)) == 23
+    assert len(_methods(Client)) == 26
 
 
 @pytest.mark.parametrize("kind", [Client, AsyncClient])

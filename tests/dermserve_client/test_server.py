@@ -139,6 +139,7 @@ async def test_models(ask: Asked) -> None:
     assert models.champion in [model.version for model in models.models]
     assert (await ask("model", models.champion)).package_hash == champion.package_hash
     assert "<html" in await ask("model_report")
+    assert (await ask("model_evaluation"))["model_version"] == models.champion
     with pytest.raises(Conflict) as raised:
         await ask("promote", models.champion)
     assert raised.value.code == "already_champion"
@@ -165,3 +166,11 @@ def test_the_examples_of_the_documentation(module: object) -> None:
     failed, tried = doctest.testmod(module, optionflags=doctest.ELLIPSIS)  # type: ignore[arg-type]
     assert failed == 0
     assert tried
+
+
+async def test_statistics(ask: Asked) -> None:
+    metrics = await ask("metrics")
+    assert metrics.replicas["ingress"].states["RUNNING"] >= 1
+    summary = await ask("data_summary")
+    assert set(summary.uploads.labelled) == set(CLASSES)
+    assert summary.model.splits["train"]

@@ -50,7 +50,7 @@ async def test_a_report_is_a_page_that_loads_and_runs_nothing(
     assert response.headers["x-content-type-options"] == "nosniff"
 
 
-@pytest.mark.parametrize("path", ["", "/report"])
+@pytest.mark.parametrize("path", ["", "/report", "/evaluation"])
 @pytest.mark.parametrize("version", ["99", "..%2fetc", "%00", "x" * 3000, "ü", "' OR 1"])
 async def test_a_version_that_is_not_there(api: httpx.AsyncClient, version: str, path: str) -> None:
     error_of(await api.get(f"/models/{version}{path}"), 404, "not_found")

@@ -98,6 +98,13 @@ class InProcessTrainer:
 
         return self._answer("report_of", read)
 
+    def evaluation_of(self, version: str) -> Any:
+        def read() -> bytes:
+            self._check(version)
+            return self._package.file("report.json").read_bytes()
+
+        return self._answer("evaluation_of", read)
+
     def promote(self, version: str, actor: str, force: bool) -> Any:
         def begin() -> dict[str, Any]:
             if version in self.refused and not force:

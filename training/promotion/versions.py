@@ -24,7 +24,7 @@ from models.registry import Registry
 from training.promotion.handover import begin_after
 from training.promotion.reports import ReplicaReports
 from training.promotion.serve_config import ServeConfig
-from training.report import REPORT_FILE
+from training.report import DATA_FILE, REPORT_FILE
 
 ANSWER_S = 15.0
 """How long `promote` and `rollback` wait before they answer that it is still going on."""
@@ -104,10 +104,15 @@ class Versions:
             NotFound: if no version has that name, or its package holds no report.
             PackageDamaged: if its package is missing or damaged.
         """
-        package = self._verified(self._find(name))
-        if REPORT_FILE not in package:
-            raise NotFound(f"Version {package.manifest.version} came without a report.")
-        return package.file(REPORT_FILE).read_bytes()
+        return self._reported(name, REPORT_FILE)
+
+    def evaluation(self, name: str) -> bytes:
+        """The numbers of that report, as JSON.
+
+        Raises:
+            NotFound, PackageDamaged: as `report`.
+        """
+        return self._reported(name, DATA_FILE)
 
     def promote(self, name: str, actor: str, *, force: bool = False) -> Rollout:
         """Roll a version out on somebody's word, without a shadow before.
@@ -188,6 +193,12 @@ class Versions:
             return ModelPackage.load(self._registry.folder(version))
         except InvalidPackage as error:
             raise PackageDamaged(error.message) from error
+
+    def _reported(self, name: str, file: str) -> bytes:
+        package = self._verified(self._find(name))
+        if file not in package:
+            raise NotFound(f"Version {package.manifest.version} came without a report.")
+        return package.file(file).read_bytes()
 
     def _find(self, name: str) -> RegisteredVersion:
         return self._registry.champion() if name == CHAMPION else self._registry.version(name)

@@ -165,6 +165,11 @@ class Trainer:
         return self._versions.report(version)
 
     @_as_value
+    def evaluation_of(self, version: str) -> bytes:
+        """The numbers of that report as JSON."""
+        return self._versions.evaluation(version)
+
+    @_as_value
     def promote(self, version: str, actor: str, force: bool) -> dict[str, Any]:
         """Begin to roll a version out, and wait a while for every replica to serve it."""
         return as_json(self._versions.promote(version, actor, force=force))

@@ -145,5 +145,7 @@ def test_a_card_says_what_is_known(versions: Versions) -> None:
     assert card["report"] is False
     with pytest.raises(NotFound, match="without a report"):
         versions.report("2")
+    with pytest.raises(NotFound, match="without a report"):
+        versions.evaluation("2")
     with pytest.raises(NotFound):
         versions.describe("99")

@@ -1,0 +1,1 @@
+"""The web dashboard: pages over the HTTP API, for those who would rather look than type."""

@@ -1,0 +1,5 @@
+"""`python -m dashboard`: as `dermserve-dashboard`."""
+
+from dashboard.launch import main
+
+main()

@@ -1,0 +1,80 @@
+"""Rates and quantiles out of counts that only grow."""
+
+from __future__ import annotations
+
+import pytest
+
+from dashboard.live_metrics import (
+    Readings,
+    Window,
+    latency_rows,
+    latency_sentence,
+    window_between,
+    window_sentence,
+)
+from tests.dashboard.answers import metrics
+
+
+def test_what_happened_between_two_readings() -> None:
+    window = window_between(metrics(0, 10, 20, 20), metrics(10, 60, 120, 120))
+    assert (window.seconds, window.requests, window.rate) == (10, 100, 10)
+    # 50 of 100 within 0.1 s, the other 50 between there and 1 s.
+    assert window.quantile(0.5) == pytest.approx(0.1)
+    assert window.quantile(0.75) == pytest.approx(0.55)
+    assert window.quantile(1.0) == pytest.approx(1.0)
+
+
+def test_what_is_slower_than_the_last_bound_counts_as_that() -> None:
+    window = window_between(metrics(0, 0, 0, 0), metrics(1, 0, 0, 5))
+    assert window.quantile(0.5) == 1.0
+
+
+def test_nothing_happened() -> None:
+    window = window_between(metrics(0, 1, 1, 1), metrics(1, 1, 1, 1))
+    assert (window.rate, window.quantile(0.5)) == (0, None)
+    assert window_sentence(window) == "No request was answered in the last 1\u00a0s."
+
+
+def test_a_replica_that_ended_takes_its_counts_along() -> None:
+    window = window_between(metrics(0, 10, 20, 20), metrics(1, 5, 5, 5))
+    assert (window.requests, window.buckets) == (0, ())
+
+
+def test_readings_are_kept_in_order() -> None:
+    readings = Readings()
+    assert (readings.latest(), readings.window(60)) == (None, None)
+    for seconds, count in ((0, 0), (2, 10), (1, 5), (2, 10), (100, 50)):
+        readings.add(metrics(seconds, count, count, count))
+    window = readings.window(60)
+    assert window is not None
+    # The others are too old, so that the last two have to do.
+    assert (window.seconds, window.requests) == (98, 40)
+    assert readings.window(1000) == window_between(metrics(0, 0, 0, 0), metrics(100, 50, 50, 50))
+    assert [rate for _, rate in readings.rates(1000)] == [5.0, pytest.approx(40 / 98)]
+    assert len(readings.rates(1)) == 1
+
+
+def test_sentences() -> None:
+    assert window_sentence(None).startswith("Counting has begun")
+    window = window_between(metrics(0, 0, 0, 0), metrics(60, 90, 100, 100))
+    said = window_sentence(window)
+    assert said.startswith("100 requests answered in the last 60\u00a0s")
+    assert "99 of 100 within" in said
+    assert latency_sentence([]) == "No request has been answered since the server started."
+    assert "Of 100 requests" in latency_sentence(metrics(0, 90, 100, 100).latency)
+
+
+def test_rows_of_the_histogram() -> None:
+    assert latency_rows(metrics(0, 0, 0, 0).latency) == []
+    rows = latency_rows(metrics(0, 3, 5, 6).latency)
+    assert [(row["seconds"], row["requests"]) for row in rows] == [
+        ("up to 100\u00a0ms", 3),
+        ("100\u00a0ms to 1\u00a0s", 2),
+        ("over 1\u00a0s", 1),
+    ]
+    assert len(latency_rows(metrics(0, 0, 5, 5).latency)) == 1
+
+
+def test_a_window_without_buckets() -> None:
+    assert Window(0.0, 0, ()).quantile(0.5) is None
+    assert Window(0.0, 0, ()).rate == 0
