@@ -30,6 +30,8 @@ INWARD = {
     "serve_app.trainer_client.ANSWER_TIMEOUT_S",
     "serve_app.trainer_client.STATUS_TIMEOUT_S",
     "serve_app.reporter.TIMEOUT_S",
+    "serve_app.exposition.TIMEOUT_S",
+    "serve_app.metrics_api.CONTROLLER_TIMEOUT_S",
     "serve_app.shadow.MAX_WAITING",
     "serve_app.access.key_ring.MAX_FAILURES",
     "cluster.edge.MAX_REQUESTS_VARIABLE",
