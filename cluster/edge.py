@@ -23,7 +23,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from cluster.tls import Tls, check_tls, pem_of, tls_of, write_pem
+from cluster.pem_file import place_pem, remove_leftovers
+from cluster.tls import Tls, check_tls, tls_of
 from models.errors import DermServeError
 
 MAX_REQUESTS_VARIABLE = "DERMSERVE_EDGE_REQUESTS"
@@ -142,9 +143,12 @@ def main() -> None:
     binary = get_haproxy_binary()
     if "-f" in sys.argv:
         path = Path(sys.argv[sys.argv.index("-f") + 1])
+        reloading = "-sf" in sys.argv
+        if not reloading:
+            remove_leftovers(path)
         try:
-            # A certificate that expires must not keep new replicas out of a running server.
-            tls, pem = _certificate(path.parent, reloading="-sf" in sys.argv)
+            tls = tls_of(os.environ) if reloading else check_tls(os.environ)
+            pem = None if tls is None else place_pem(tls, path.parent, reloading=reloading)
             amended = amend(
                 path.read_text(),
                 max_requests=int(os.environ.get(MAX_REQUESTS_VARIABLE) or DEFAULT_MAX_REQUESTS),
@@ -156,18 +160,6 @@ def main() -> None:
             sys.exit(str(error))
         path.write_text(amended)
     os.execv(binary, [binary, *sys.argv[1:]])
-
-
-def _certificate(folder: Path, *, reloading: bool) -> tuple[Tls | None, Path | None]:
-    """Where to encrypt, and the file that HAProxy reads for it, in a folder if it is made."""
-    tls = tls_of(os.environ) if reloading else check_tls(os.environ)
-    if tls is None:
-        return None, None
-    if tls.key is None:
-        pem_of(tls, expired=reloading)
-        return tls, tls.certificate
-    write_pem(pem_of(tls, expired=reloading), folder / "edge.pem")
-    return tls, folder / "edge.pem"
 
 
 def _frontend(tls: Tls | None, pem: Path | None) -> Callable[[re.Match[str]], str]:

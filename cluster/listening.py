@@ -7,7 +7,7 @@ from typing import Any
 from data.catalogue.database import Database
 from data.catalogue.keys import Keys
 from models.errors import InvalidConfiguration
-from serve_app.access.access import NO_KEY, is_loopback
+from serve_app.access.reach import is_loopback, no_key
 
 
 def check_listening(http_options: dict[str, Any], catalogue: str, *, haproxy: bool) -> None:
@@ -36,6 +36,6 @@ def check_listening(http_options: dict[str, Any], catalogue: str, *, haproxy: bo
     database = Database(catalogue)
     try:
         if not Keys(database).all():
-            raise InvalidConfiguration(NO_KEY.format(host=host))
+            raise InvalidConfiguration(no_key(host))
     finally:
         database.close()

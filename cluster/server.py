@@ -16,6 +16,7 @@ import httpx
 from cluster.edge import MAX_REQUESTS_VARIABLE
 from cluster.environment import ray_environment
 from cluster.listening import check_listening
+from cluster.pem_file import NAME
 from cluster.tls import PORT_VARIABLE, Tls, check_tls
 from data.catalogue.database import CATALOGUE_VARIABLE, catalogue_url
 from data.image_store import IMAGES_VARIABLE, images_url
@@ -88,6 +89,7 @@ class LocalServer:
             **(environment or {}),
         }
         self._dashboard_port = dashboard_port
+        self._nodes: list[str] = []
         self.tls: Tls | None = None
         """What HAProxy encrypts; known once the server is entered."""
 
@@ -121,6 +123,7 @@ class LocalServer:
             log_to_driver=False,
             logging_level=logging.ERROR,
         )
+        self._nodes = [node["NodeID"] for node in ray.nodes()]  # type: ignore[no-untyped-call]
         if ray.cluster_resources().get("GPU"):  # type: ignore[no-untyped-call]
             for application in self.config["applications"]:
                 if application["name"] == APPLICATION:
@@ -135,11 +138,16 @@ class LocalServer:
     ) -> None:
         import ray
         from ray import serve
+        from ray.serve._private.constants import RAY_SERVE_HAPROXY_CONFIG_FILE_LOC
 
         try:
             serve.shutdown()  # type: ignore[no-untyped-call]
         finally:
             ray.shutdown()
+            for node in self._nodes:  # where Ray has each node's HAProxy
+                (Path(RAY_SERVE_HAPROXY_CONFIG_FILE_LOC).parent / node / NAME).unlink(
+                    missing_ok=True
+                )
 
     def deploy(self) -> None:
         """Put the configuration: what is running becomes what it says."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,20 +12,25 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from models.errors import InvalidConfiguration
+from serve_app.access.reach import (
+    DEFAULT_TLS_HOST,
+    TLS_CERTIFICATE_VARIABLE,
+    TLS_HOST_VARIABLE,
+    is_loopback,
+    tls_host_of,
+)
 
-CERTIFICATE_VARIABLE = "DERMSERVE_TLS_CERTIFICATE"
-"""PEM file of the certificate and its chain, with the private key if that has no file."""
+# Each replica goes by these two as well: what HTTPS is answered on decides whether keys are needed.
+CERTIFICATE_VARIABLE = TLS_CERTIFICATE_VARIABLE
+HOST_VARIABLE = TLS_HOST_VARIABLE
+DEFAULT_HOST = DEFAULT_TLS_HOST
 
 KEY_VARIABLE = "DERMSERVE_TLS_KEY"
 """PEM file of the private key, if the certificate's file has it not."""
 
-HOST_VARIABLE = "DERMSERVE_TLS_HOST"
-"""Address that HTTPS is answered on; every one of this machine if not set."""
-
 PORT_VARIABLE = "DERMSERVE_TLS_PORT"
 """Port of HTTPS, and of gRPC over TLS; 8443 if not set."""
 
-DEFAULT_HOST = "0.0.0.0"
 DEFAULT_PORT = 8443
 
 _PRIVATE_KEY = re.compile(rb"-----BEGIN ([A-Z ]*PRIVATE KEY)-----.+?-----END \1-----", re.DOTALL)
@@ -63,7 +67,7 @@ def tls_of(environment: Mapping[str, str]) -> Tls | None:
     port = environment.get(PORT_VARIABLE) or str(DEFAULT_PORT)
     if not port.isdecimal() or not 0 < int(port) < 2**16:
         raise InvalidConfiguration(f"{PORT_VARIABLE} must be a port, and is {port!r:.50}.")
-    host = environment.get(HOST_VARIABLE) or DEFAULT_HOST
+    host = tls_host_of(environment) or DEFAULT_HOST
     if not _HOST.fullmatch(host):
         raise InvalidConfiguration(f"{HOST_VARIABLE} must be an address, and is {host!r:.50}.")
     key = environment.get(KEY_VARIABLE)
@@ -104,7 +108,6 @@ def check_tls(environment: Mapping[str, str], catalogue: str | None = None) -> T
     # Here, because HAProxy waits for this module at every change of replicas.
     from data.catalogue.database import Database
     from data.catalogue.keys import Keys
-    from serve_app.access.access import is_loopback
 
     if not is_loopback(tls.host):
         database = Database(catalogue)
@@ -161,14 +164,6 @@ def pem_of(tls: Tls, *, expired: bool = False) -> bytes:
         )
     _require_valid(certificate, tls.certificate, expired=expired)
     return chain if tls.key is None else chain.rstrip() + b"\n" + found[0] + b"\n"
-
-
-def write_pem(pem: bytes, path: Path) -> None:
-    """Write a private key so that nobody else can read it at any time."""
-    path.unlink(missing_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with open(descriptor, "wb") as file:
-        file.write(pem)
 
 
 def _require_valid(certificate: x509.Certificate, path: Path, *, expired: bool) -> None:

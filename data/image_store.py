@@ -6,9 +6,8 @@ import errno
 import hashlib
 import os
 import re
-import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
+from data.durable_file import PARTIAL, write_durably
 from models.errors import (
     CatalogueUnavailable,
     DermServeError,
@@ -30,8 +30,12 @@ IMAGES_VARIABLE = "DERMSERVE_IMAGES"
 """Environment variable that names the store: a folder, or a URL that fsspec opens."""
 
 _KEY = re.compile(r"([0-9a-f]{2})/\1[0-9a-f]{62}\.(jpg|png)")
-_KEY_LENGTH = 71
-_PARTIAL = ".partial"
+OWNER_FILE = "catalogue-id"
+"""In the store: the id of the catalogue that its images belong to."""
+
+ORPHANS_FILE = "orphans.txt"
+"""In the store: keys of images without an upload that nobody dares to remove."""
+
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
@@ -85,6 +89,9 @@ class ImageStore:
         self._root = str(root).rstrip("/")
         self._is_local = isinstance(self._files, LocalFileSystem)
 
+    def __str__(self) -> str:
+        return self._shown
+
     def put(self, content_hash: str, suffix: str, data: bytes) -> str:
         """Store an image whole or not at all; again is the same as once.
 
@@ -105,10 +112,7 @@ class ImageStore:
         if hashlib.sha256(data).hexdigest() != content_hash:
             raise InvalidField(f"The content of {key} has another SHA-256. Compute it again.")
         with self._errors():
-            if self._is_local:
-                _write_durably(self._local(key), data)
-            else:
-                self._files.pipe_file(self._path(key), data)
+            self._write(key, data)
         return key
 
     def exists(self, key: str) -> bool:
@@ -146,16 +150,23 @@ class ImageStore:
             )
         return bytes(data)
 
-    def delete(self, key: str) -> None:
+    def delete(self, key: str) -> bool:
         """Remove an image; one that is not there is no error.
+
+        Returns:
+            Whether it was there, as far as the store says so.
 
         Raises:
             InvalidField: if the key is none.
             CatalogueUnavailable: if the store cannot be written.
         """
         _checked(key)
-        with self._errors(), suppress(FileNotFoundError):
-            self._files.rm_file(self._path(key))
+        with self._errors():
+            try:
+                self._files.rm_file(self._path(key))
+            except FileNotFoundError:
+                return False
+        return True
 
     def stored(self) -> Iterator[str]:
         """The keys of all images that are stored, in no certain order.
@@ -166,10 +177,44 @@ class ImageStore:
         with self._errors():
             self._files.invalidate_cache()
             names = self._files.find(self._root)
-        for name in names:
-            key = str(name)[-_KEY_LENGTH:]
-            if _KEY.fullmatch(key):
+        below = f"{self._root}/"
+        for name in map(str, names):
+            key = name.removeprefix(below)
+            # The same name in a folder further down is somebody's copy.
+            if name.startswith(below) and _KEY.fullmatch(key):
                 yield key
+
+    def owner(self) -> str | None:
+        """The id of the catalogue that the images belong to; None if it was never written down.
+
+        Raises:
+            CatalogueUnavailable: if the store cannot be read.
+        """
+        with self._errors():
+            self._files.invalidate_cache()
+            try:
+                data: Any = self._files.cat_file(self._path(OWNER_FILE))
+            except FileNotFoundError:
+                return None
+        return bytes(data).decode(errors="replace").strip()
+
+    def belong_to(self, owner: str) -> None:
+        """Write down the id of the catalogue that the images belong to.
+
+        Raises:
+            StorageFull, CatalogueUnavailable: as `put`.
+        """
+        with self._errors():
+            self._write(OWNER_FILE, f"{owner}\n".encode())
+
+    def list_orphans(self, keys: Iterable[str]) -> None:
+        """Write keys of images without an upload into a file of the store, for the operator.
+
+        Raises:
+            StorageFull, CatalogueUnavailable: as `put`.
+        """
+        with self._errors():
+            self._write(ORPHANS_FILE, "".join(f"{key}\n" for key in sorted(keys)).encode())
 
     def remove_unfinished(self, older_than_s: float) -> int:
         """Remove what a power cut has left half-written; object stores leave nothing.
@@ -185,7 +230,7 @@ class ImageStore:
         """
         removed = 0
         with self._errors():
-            found = Path(self._root).glob(f"*/.*{_PARTIAL}") if self._is_local else ()
+            found = Path(self._root).glob(f"*/.*{PARTIAL}") if self._is_local else ()
             for path in found:
                 with suppress(FileNotFoundError):  # it is whole now, and has its name
                     if time.time() - path.stat().st_mtime > older_than_s:
@@ -213,8 +258,14 @@ class ImageStore:
                 return target
         data = self.get(key)
         with self._errors():
-            _write_durably(target, data)
+            write_durably(target, data)
         return target
+
+    def _write(self, name: str, data: bytes) -> None:
+        if self._is_local:
+            write_durably(self._local(name), data)
+        else:
+            self._files.pipe_file(self._path(name), data)
 
     def _path(self, key: str) -> str:
         return f"{self._root}/{key}"
@@ -252,35 +303,3 @@ def _checked(key: str) -> str:
 
 def _content_hash(key: str) -> str:
     return key[3:67]
-
-
-def _write_durably(target: Path, data: bytes) -> None:
-    """Write a file that is there whole or not at all, whenever the power is cut."""
-    _make_folder(target.parent)
-    descriptor, name = tempfile.mkstemp(prefix=".", suffix=_PARTIAL, dir=target.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(name, target)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(name)
-        raise
-    _sync(target.parent)
-
-
-def _make_folder(folder: Path) -> None:
-    if not folder.is_dir():
-        _make_folder(folder.parent)
-        folder.mkdir(exist_ok=True)
-        _sync(folder.parent)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -9,19 +9,19 @@ travels between processes.
 
 from __future__ import annotations
 
-import io
 import warnings
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 import simplejpeg
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
 from models.errors import DermServeError, EmptyImage, TruncatedImage, UnsupportedImage
-from models.jpeg_header import read_jpeg_header
+from models.jpeg_header import read_jpeg_header, without_metadata
 from models.limits import DEFAULT_LIMITS, ImageLimits
 from models.pieces import CountedFile, check_pieces
+from models.tiff_directory import ORIENTATION_TAG, exif_orientation
 
 IMAGE_SIZE: Final = 224
 """Height and width in pixels of what the model sees."""
@@ -30,7 +30,6 @@ SUPPORTED_FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF")
 
 # Of PNG, GIF and TIFF, which Pillow does not recognise where their header is cut off.
 _SIGNATURES = (b"\x89PNG\r\n", b"GIF8", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_ORIENTATION_TAG = 0x0112
 _UNDO_ORIENTATION = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -40,9 +39,8 @@ _UNDO_ORIENTATION = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_EXIF_MARKER = b"Exif\x00\x00"
-_EXIF_SEARCH_BYTES = 64 * 1024
 _TILE_WIDTH_TAG, _TILE_LENGTH_TAG = 322, 323
+_WITH_EXIF = ("PNG", "WEBP")
 _RUN_LENGTHS = "bmp_rle"  # the one decoder of Pillow that is written in Python
 _SCAN_MARKER = b"\xff\xda"
 # Resizing in one of these modes and converting afterwards gives the same picture as the
@@ -80,7 +78,7 @@ def decode_image(data: bytes, limits: ImageLimits = DEFAULT_LIMITS) -> npt.NDArr
         raise EmptyImage("The image has no bytes. Send the file's contents.")
     if data[:3] == b"\xff\xd8\xff":
         return _decode_jpeg(data, limits)
-    return _decode_with_pillow(data, limits)
+    return np.array(_to_rgb(_fit(decode_upright(data, limits))))
 
 
 def _decode_jpeg(data: bytes, limits: ImageLimits) -> npt.NDArray[np.uint8]:
@@ -97,17 +95,17 @@ def _decode_jpeg(data: bytes, limits: ImageLimits) -> npt.NDArray[np.uint8]:
     if colorspace in ("CMYK", "YCCK"):  # libjpeg-turbo does not convert these to RGB
         if not header.whole:  # Pillow would look for the next segment byte by byte
             raise _truncated()
-        return _decode_with_pillow(data, limits)
-    try:
-        pixels = simplejpeg.decode_jpeg(data, "RGB", min_height=IMAGE_SIZE, min_width=IMAGE_SIZE)
-    except ValueError as error:
-        raise _truncated() from error
+        square = _to_rgb(_fit(decode_upright(without_metadata(data), limits)))
+    else:
+        try:
+            pixels = simplejpeg.decode_jpeg(
+                data, "RGB", min_height=IMAGE_SIZE, min_width=IMAGE_SIZE
+            )
+        except ValueError as error:
+            raise _truncated() from error
+        square = _fit(Image.fromarray(pixels))
     # A centred square crop may be turned after cropping.
-    return np.array(_orient(_fit(Image.fromarray(pixels)), jpeg_orientation(data)))
-
-
-def _decode_with_pillow(data: bytes, limits: ImageLimits) -> npt.NDArray[np.uint8]:
-    return np.array(_to_rgb(_fit(decode_upright(data, limits))))
+    return np.array(_orient(square, exif_orientation(header.exif)))
 
 
 def decode_upright(data: bytes, limits: ImageLimits = DEFAULT_LIMITS) -> Image.Image:
@@ -115,7 +113,8 @@ def decode_upright(data: bytes, limits: ImageLimits = DEFAULT_LIMITS) -> Image.I
 
     Returns:
         The first frame, upright, in mode L, LA, RGB or RGBA. Of a JPEG, which is only decoded
-        here if it is CMYK, the image is scaled down as far as the model's input allows.
+        here if it is CMYK, the image is scaled down as far as the model's input allows, and as
+        it is stored.
 
     Raises:
         UnsupportedImage, TruncatedImage, ImageTooLarge, ImageTooSmall: as `decode_image`.
@@ -142,11 +141,12 @@ def decode_upright(data: bytes, limits: ImageLimits = DEFAULT_LIMITS) -> Image.I
             if any(tile.codec_name == _RUN_LENGTHS for tile in image.tile):
                 limits.check_run_lengths(*image.size)
             image.draft("RGB", (IMAGE_SIZE, IMAGE_SIZE))
+            if isinstance(image, TiffImagePlugin.TiffImageFile):
+                _hide_tags(image)
             image.load()
-            # After loading, because Pillow turns a TIFF itself and then removes the tag.
-            is_jpeg = image.format == "JPEG"
-            orientation = jpeg_orientation(data) if is_jpeg else _orientation(image)
-            return _orient(_to_resizable(image), orientation)
+            # After loading, because it may stand behind the pixels. Pillow itself turns a TIFF.
+            exif = image.info.get("exif", b"") if image.format in _WITH_EXIF else b""
+            return _orient(_to_resizable(image), exif_orientation(exif))
         except DermServeError:
             raise
         except Exception as error:  # as above
@@ -194,12 +194,14 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _orientation(image: Image.Image) -> int:
-    """The EXIF orientation (1 to 8); 1 where the tag is absent or unreadable."""
-    try:
-        return int(image.getexif().get(_ORIENTATION_TAG, 1))
-    except Exception:  # damaged EXIF is no reason to refuse readable pixels
-        return 1
+def _hide_tags(image: TiffImagePlugin.TiffImageFile) -> None:
+    """Let Pillow find the orientation of a TIFF, which it turns by it, and no other EXIF.
+
+    While it loads the pixels, it makes numbers of all directories that the first one points to.
+    """
+    exif = Image.Exif()
+    exif[ORIENTATION_TAG] = image.tag_v2.get(ORIENTATION_TAG, 1)
+    image.getexif = lambda: exif  # type: ignore[method-assign]
 
 
 def jpeg_orientation(data: bytes) -> int:
@@ -208,14 +210,7 @@ def jpeg_orientation(data: bytes) -> int:
     Raises:
         ImageTooLarge: if it has thousands of segments.
     """
-    if data.find(_EXIF_MARKER, 0, _EXIF_SEARCH_BYTES) < 0:
-        return 1
-    metadata = read_jpeg_header(data).metadata
-    try:
-        with Image.open(io.BytesIO(metadata), formats=("JPEG",)) as image:
-            return _orientation(image)
-    except Exception:  # as above
-        return 1
+    return exif_orientation(read_jpeg_header(data).exif)
 
 
 def _orient(image: Image.Image, orientation: int) -> Image.Image:

@@ -217,24 +217,34 @@ class Archivist:
         self.discard(deleted.upload.image_key)
         return {"id": upload_id, "models": [asdict(model) for model in deleted.models]}
 
-    def discard(self, *keys: str) -> None:
+    def discard(self, *keys: str) -> int:
         """Remove images, except those that an upload needs.
 
         One that cannot be removed is left over until the next call, which tries again.
 
         Args:
             keys: of the image store.
+
+        Returns:
+            How many images are gone now that were there.
         """
+        gone = 0
+
+        def remove(key: str) -> None:
+            nonlocal gone
+            gone += self._store.delete(key)
+
         self._left_over.extend(keys)
         with suppress(IndexError):  # nothing is left
             while True:
                 key = self._left_over.popleft()
                 try:
-                    self._uploads.release(key, partial(self._store.delete, key))
+                    self._uploads.release(key, partial(remove, key))
                 except DermServeError as error:
                     self._left_over.append(key)
                     logger.warning("The image %s is left over for now: %s", key, error.message)
-                    return
+                    break
+        return gone
 
 
 def upload_json(upload: Upload) -> dict[str, Any]:

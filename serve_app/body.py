@@ -23,7 +23,7 @@ from serve_app.form import is_form, open_form, refuse_above, refuse_announced
 
 # Room for part headers and boundaries on top of the images themselves.
 _FORM_OVERHEAD_BYTES = 64 * 1024
-_MAX_JSON_BYTES = 64 * 1024
+MAX_JSON_BYTES = 64 * 1024
 _MAX_PROBLEMS = 5  # named in one answer
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -96,7 +96,7 @@ async def read_json(request: Request, model: type[Model]) -> Model:
         MalformedRequest: if it is no JSON.
         InvalidField: if it breaks a rule of `model`.
     """
-    body = await read_body(request, _MAX_JSON_BYTES) or b"{}"
+    body = await read_body(request, MAX_JSON_BYTES) or b"{}"
     try:
         return model.model_validate_json(body)
     except ValidationError as error:

@@ -11,8 +11,8 @@ import threading
 from dataclasses import dataclass
 
 from data.catalogue.database import Database
-from data.catalogue.retention import expired_uploads, needed_images
-from data.image_store import ImageStore
+from data.catalogue.retention import catalogue_id, expired_uploads, needed_images
+from data.image_store import ORPHANS_FILE, OWNER_FILE, ImageStore
 from models.errors import DermServeError, NotFound
 from serve_app.archivist import Archivist
 
@@ -24,7 +24,30 @@ INTERVAL_S = 3600.0
 ACTOR = "retention"
 """What the audit log calls whoever deletes uploads that are past their time."""
 
+MAX_ORPHANS = 20
+"""Images without an upload that are removed in one round, if that many are not 5 % of all."""
+
+_MAX_ORPHANS_SHARE = 0.05
 _AT_A_TIME = 1000
+
+_FOREIGN = (
+    "Nothing was removed from the image store %s: it belongs to another catalogue than %s. Set "
+    "DERMSERVE_CATALOGUE and DERMSERVE_IMAGES to two that belong together, and give each server "
+    "an image store of its own. If the other catalogue is gone for good, remove the file %s from "
+    "the store."
+)
+_UNKNOWN = (
+    "No image without an upload was removed from the image store %s: of %d images, %d have no "
+    "upload in the catalogue %s, and the store does not say whose it is. Check "
+    "DERMSERVE_CATALOGUE and DERMSERVE_IMAGES. If they belong together, write %s into the file %s "
+    "of the store."
+)
+_TOO_MANY = (
+    "No image without an upload was removed from the image store %s: there are %d among %d, which "
+    "a crash does not leave behind. If the catalogue %s was restored from an older backup, restore "
+    "a newer one, or upload those images again. If they may go, remove them by hand: the file %s "
+    "of the store names them."
+)
 
 
 @dataclass(frozen=True)
@@ -71,18 +94,60 @@ class Caretaker:
         stores its image first and is catalogued then. If it takes longer than from one round to
         the next, the archivist stores its image again.
 
+        Nothing is removed from a store that belongs to another catalogue, and no images without
+        an upload where they are so many that the catalogue is more likely to be the wrong one.
+
         Raises:
             StorageFull, CatalogueUnavailable: if the catalogue or the store does not work.
         """
+        own, owner = catalogue_id(self._database), self._store.owner()
+        if owner is not None and owner != own:
+            logger.error(_FOREIGN, self._store, self._database, OWNER_FILE)
+            self._suspects = frozenset()
+            return Round(0, 0)
         expired = self._delete_expired()
         unfinished = self._store.remove_unfinished(INTERVAL_S)
-        needed = needed_images(self._database)
-        lonely = frozenset(key for key in self._store.stored() if key not in needed)
+        # The images first: what is stored and catalogued in between is then in neither.
+        stored = frozenset(self._store.stored())
+        lonely = stored - needed_images(self._database)
         orphans = lonely & self._suspects
-        self._suspects = lonely - orphans
-        for key in sorted(orphans):
-            self._archivist.discard(key)
-        return Round(expired, len(orphans) + unfinished)
+        self._suspects = lonely
+        if self._may_remove(orphans, lonely, stored, own, owner):
+            orphaned = sum(self._archivist.discard(key) for key in sorted(orphans))
+        else:
+            orphaned = 0
+        return Round(expired, orphaned + unfinished)
+
+    def _may_remove(
+        self,
+        orphans: frozenset[str],
+        lonely: frozenset[str],
+        stored: frozenset[str],
+        own: str | None,
+        owner: str | None,
+    ) -> bool:
+        """Whether the images are the catalogue's, and so few that it is not an old one."""
+        if owner is None:
+            # The images are its own, or there are none yet.
+            if own is not None and len(lonely) <= _MAX_ORPHANS_SHARE * len(stored):
+                self._store.belong_to(own)
+            elif orphans:
+                logger.error(
+                    _UNKNOWN,
+                    self._store,
+                    len(stored),
+                    len(lonely),
+                    self._database,
+                    own or "the id that it has after the first upload",
+                    OWNER_FILE,
+                )
+            return False  # the next round reads what was written, by whoever was last
+        if len(orphans) > max(MAX_ORPHANS, _MAX_ORPHANS_SHARE * len(stored)):
+            self._store.list_orphans(orphans)
+            count, total = len(orphans), len(stored)
+            logger.error(_TOO_MANY, self._store, count, total, self._database, ORPHANS_FILE)
+            return False
+        return True
 
     def _delete_expired(self) -> int:
         if self._retention_days is None:

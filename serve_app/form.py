@@ -1,4 +1,4 @@
-"""Forms: multipart bodies, whole or refused, with their files on disk and not in memory."""
+"""Forms: multipart bodies, whole or refused, with their files in memory or on disk."""
 
 from __future__ import annotations
 
@@ -20,15 +20,20 @@ MAX_TEXT_BYTES = 2 * 1024 * 1024
 """Of all fields without a file together: they wait in memory."""
 
 
+DISK_BYTES = 64 * 1024
+"""Of a file that may wait on disk: smaller ones are in memory all the same."""
+
+
 class _Parser(MultiPartParser):
     """Starlette's, which takes a form that was cut off for a shorter one."""
 
-    spool_max_size = 64 * 1024  # bytes of a file in memory; the rest waits on disk
-
-    def __init__(self, request: Request, *, max_files: int, max_fields: int) -> None:
+    def __init__(
+        self, request: Request, *, max_files: int, max_fields: int, memory_bytes: int
+    ) -> None:
         super().__init__(
             request.headers, request.stream(), max_files=max_files, max_fields=max_fields
         )
+        self.spool_max_size = memory_bytes  # of one file; a larger one waits on disk
         self._ended = False
         self._text_bytes = 0
 
@@ -70,7 +75,12 @@ def is_form(request: Request) -> bool:
 
 @asynccontextmanager
 async def open_form(
-    request: Request, *, max_files: int, max_bytes: int, max_fields: int = MAX_FIELDS
+    request: Request,
+    *,
+    max_files: int,
+    max_bytes: int,
+    max_fields: int = MAX_FIELDS,
+    on_disk: bool = False,
 ) -> AsyncIterator[FormData]:
     """Read a form; its files are there until it is closed.
 
@@ -79,6 +89,8 @@ async def open_form(
         max_files: most parts with a file name.
         max_bytes: of the whole body.
         max_fields: most parts without one; each may have 1 MiB, and all `MAX_TEXT_BYTES`.
+        on_disk: whether files of more than `DISK_BYTES` wait there. What is to leave no trace
+            must not.
 
     Raises:
         BodyTooLarge, TooManyFiles: if it has more bytes, text or files.
@@ -97,7 +109,13 @@ async def open_form(
 
     limited = Request(request.scope, receive_within_limit)
     try:
-        form = await _Parser(limited, max_files=max_files, max_fields=max_fields).parse()
+        parser = _Parser(
+            limited,
+            max_files=max_files,
+            max_fields=max_fields,
+            memory_bytes=DISK_BYTES if on_disk else max_bytes,
+        )
+        form = await parser.parse()
     except MultiPartException as error:
         if "Too many files" in error.message:
             raise TooManyFiles(

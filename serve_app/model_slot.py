@@ -11,8 +11,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from models.configuration import validate
-from models.errors import DermServeError, InvalidConfiguration
+from models.errors import (
+    DermServeError,
+    InvalidConfiguration,
+    InvalidPackage,
+    ModelUnavailable,
+    NotFound,
+)
 from models.package import MANIFEST_FILE, ModelPackage, sha256_of
+from models.registered_version import CHAMPION, is_version_name
 from models.registry_process import resolve
 from serve_app.classifier_config import ClassifierConfig
 from serve_app.generation import Generation
@@ -20,6 +27,13 @@ from serve_app.loaded_model import LoadedModel
 from serve_app.niceness import give_way
 
 logger = logging.getLogger("ray.serve")
+
+# `/health` answers everybody, so it names no folder and repeats no library's words.
+_PROBLEMS: dict[type[DermServeError], str] = {
+    NotFound: "the model registry has no such version",
+    InvalidPackage: "its package is not there, is altered or damaged, or fails its self-test",
+    ModelUnavailable: "the model registry does not answer",
+}
 
 
 class ModelSlot:
@@ -110,10 +124,10 @@ class ModelSlot:
             )
         except DermServeError as error:
             logger.error("Model %s was not loaded: %s", name, error.message)
-            return None, error.message
+            return None, _told(name, error)
         except Exception as error:
             logger.exception("Model %s was not loaded", name)
-            return None, f"{type(error).__name__}: {error}"
+            return None, _told(name, error)
         logger.info(
             "Model %s is loaded and tested after %.2f s: %s",
             model.served.version,
@@ -147,3 +161,13 @@ class ModelSlot:
     def _replace(self, generation: Generation) -> None:
         replaced, self.generation = [self.generation], generation
         self._thread.submit(replaced.clear)  # it takes 20 ms to free an engine
+
+
+def _told(name: str, error: Exception) -> str:
+    """Why a model was not loaded, for everybody; the log has the rest."""
+    model = f"Model {name}" if name == CHAMPION or is_version_name(name) else "The model"
+    problems = [text for kind, text in _PROBLEMS.items() if isinstance(error, kind)]
+    return (
+        f"{model} was not loaded: {problems[0] if problems else 'its load failed'}. The log of the "
+        "classifier says more, and `dermserve models list` which versions there are."
+    )

@@ -123,10 +123,10 @@ class Shadow:
                     piece = []
                     due = loop.time() + PATIENCE_S
                 await self._offered.wait()
-        except Exception as error:
+        except Exception:
             logger.exception("The standby failed")
             self.counts.dropped += len(piece) + len(self._waiting)
-            self._failed(f"The standby failed ({type(error).__name__}: {error}).")
+            self._failed("The standby failed. The log of the classifier says how.")
 
     def _count(
         self, piece: list[_Answered], predicted: list[str], seconds: float, *, undisturbed: bool

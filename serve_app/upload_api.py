@@ -146,7 +146,7 @@ def upload_routes(
         image = await archive.ask("image", upload_id)
         headers = {
             "content-disposition": f'inline; filename="{image.name}"',
-            "cache-control": "private, max-age=3600",
+            "cache-control": "no-store",
             "content-security-policy": "default-src 'none'; sandbox",
             "x-content-type-options": "nosniff",
         }

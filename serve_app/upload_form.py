@@ -57,6 +57,7 @@ async def open_upload(request: Request, settings: ServeSettings) -> AsyncIterato
         max_files=settings.max_upload_files,
         max_bytes=settings.max_upload_bytes,
         max_fields=settings.max_upload_files + len(_TEXT_FIELDS),
+        on_disk=True,
     )
     async with form as fields:
         _refuse_unknown(fields)

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-import ipaddress
+import os
 from collections.abc import Mapping
+from contextlib import suppress
 from urllib.parse import urlsplit
 
 from data.catalogue.api_key import Role
 from data.catalogue.database import Database
 from data.catalogue.keys import Keys
-from models.errors import Forbidden, ForeignSite, InvalidConfiguration, Unauthenticated
+from models.errors import (
+    CatalogueUnavailable,
+    Forbidden,
+    ForeignSite,
+    InvalidConfiguration,
+    Unauthenticated,
+)
 from serve_app.access.budgets import Budgets
 from serve_app.access.caller import Caller
 from serve_app.access.key_ring import KeyRing
+from serve_app.access.reach import is_loopback, no_key, tls_host_of
 from serve_app.settings import ServeSettings
 
 _BEARER = "bearer "
-
-NO_KEY = (
-    "There is no API key yet, and the server listens on {host}, which other machines reach. Make "
-    "a key with `dermserve keys create --name NAME --role predict`, or set `host: 127.0.0.1` in "
-    "the http_options of the Serve configuration."
-)
-"""Why a server does not start; `host` is to be filled in."""
 
 
 class Access:
@@ -35,18 +36,28 @@ class Access:
         ring: of the keys.
         settings: of the application.
         host: that Serve listens on; None if on none.
+        tls_host: that the edge in front of Serve listens on; None without one.
 
     Raises:
-        InvalidConfiguration: if other machines reach the server and there is no key.
+        InvalidConfiguration: if other machines reach the server and there is no key. If the
+            keys could not be read yet, nobody is let in until they are.
     """
 
-    def __init__(self, ring: KeyRing, settings: ServeSettings, host: str | None) -> None:
+    def __init__(
+        self,
+        ring: KeyRing,
+        settings: ServeSettings,
+        host: str | None,
+        tls_host: str | None = None,
+    ) -> None:
         self._ring = ring
         self._budgets = Budgets(settings)
         self._allowed_origins = settings.allowed_origins
-        self._local = host is None or is_loopback(host)
-        if not self._local and ring.empty:
-            raise InvalidConfiguration(NO_KEY.format(host=host))
+        # What comes through the edge comes from loopback as well, and under any name.
+        self._local = all(each is None or is_loopback(each) for each in (host, tls_host))
+        with suppress(CatalogueUnavailable):  # each request asks again
+            if not self._local and ring.empty:
+                raise InvalidConfiguration(no_key(host, tls_host))
 
     async def authorise(
         self, headers: Mapping[str, str], role: Role | None, size_bytes: int = 0
@@ -114,7 +125,7 @@ def open_access(settings: ServeSettings) -> Access:
     """The access of a replica, from the catalogue and from how Serve listens; blocks.
 
     Raises:
-        InvalidConfiguration, CatalogueUnavailable: as `Access`.
+        InvalidConfiguration: as `Access`.
     """
     from ray.serve.context import _get_global_client  # no public way leads to the HTTP options
 
@@ -123,17 +134,7 @@ def open_access(settings: ServeSettings) -> Access:
         raise InvalidConfiguration("Serve does not say what it listens on. Start the server again.")
     ring = KeyRing(Keys(Database()))
     ring.watch()
-    return Access(ring, settings, client.http_config.host)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host to listen on, or to call, is reached from this machine alone."""
-    if host.rstrip(".").lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return Access(ring, settings, client.http_config.host, tls_host_of(os.environ))
 
 
 def _names_loopback(url: str) -> bool:

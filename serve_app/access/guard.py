@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import partial
 
@@ -12,15 +13,17 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from data.catalogue.api_key import Role
-from models.errors import BodyTooLarge, DermServeError
+from models.errors import BodyTooLarge, DermServeError, NotFound
 from serve_app.access.access import Access
 from serve_app.access.browser import allow_origins, telling
 from serve_app.access.caller import SCOPE_KEY, Caller
-from serve_app.access.routes import need_of
+from serve_app.access.routes import body_of, need_of
 from serve_app.access.timed_body import timed
+from serve_app.body import MAX_JSON_BYTES
 from serve_app.settings import ServeSettings
 
 _MAX_DIGITS = 18
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 Answer = Callable[[DermServeError, str, str], Response]
 """Makes the answer of an error, of the path that was asked for and of the request's id."""
@@ -75,10 +78,10 @@ class _Guard:
     async def _admit(self, scope: Scope, path: str, headers: Headers, receive: Receive) -> Receive:
         """Name the caller of a request that may be answered; its body, as it may come."""
         method = scope["method"]
+        if _CONTROL.search(path):
+            # The router does not see a line break at the end of a path; whatever looks may.
+            raise NotFound("No path has a control character, and this one does. Send it without.")
         size_bytes = _announced(headers)
-        if method in ("GET", "HEAD") and (size_bytes or "transfer-encoding" in headers):
-            # Nobody would read it, and Serve would keep it until the answer is over.
-            raise BodyTooLarge(f"{method} takes no body. Send the request without one.")
         need = need_of(method, path)
         arrived = None
         if need == "nothing":
@@ -88,11 +91,34 @@ class _Guard:
             caller = await self._access.authorise(headers, role, size_bytes or 0)
             if size_bytes is None and caller.key is not None:
                 arrived = partial(self._spend, caller)
+        _refuse_body(method, path, headers, size_bytes)
         scope[SCOPE_KEY] = caller
         return timed(receive, self._timeout_s, arrived)
 
     def _spend(self, caller: Caller, size_bytes: int) -> None:
         self._access.spend(caller, size_bytes=size_bytes)
+
+
+def _refuse_body(method: str, path: str, headers: Headers, size_bytes: int | None) -> None:
+    """Refuse what nobody would read, and Serve would keep until the answer is over."""
+    takes = body_of(method, path)
+    if takes == "images":  # which has limits of its own
+        return
+    if method in ("GET", "HEAD") and (size_bytes or _comes_unannounced(headers, size_bytes)):
+        raise BodyTooLarge(f"{method} takes no body. Send the request without one.")
+    if takes == "nothing" and _comes_unannounced(headers, size_bytes):
+        raise BodyTooLarge(
+            f"{method} takes no body of unknown length here. Send the request without one."
+        )
+    if (size_bytes or 0) > MAX_JSON_BYTES:
+        raise BodyTooLarge(
+            f"{method} takes a body of at most {MAX_JSON_BYTES // 1024} KiB here. Send less."
+        )
+
+
+def _comes_unannounced(headers: Headers, size_bytes: int | None) -> bool:
+    announced = "transfer-encoding" in headers or "content-length" in headers
+    return announced and size_bytes is None
 
 
 def _announced(headers: Headers) -> int | None:

@@ -1,4 +1,4 @@
-"""What each route needs: nothing, any key, or a key with a role."""
+"""What each route and procedure needs, nothing, any key or a role, and what body it takes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from typing import Literal
 from data.catalogue.api_key import Role
 
 Need = Role | Literal["nothing", "a key"]
+
+Body = Literal["images", "fields", "nothing"]
+"""What a route reads: bodies with limits of its own, a small object of JSON, or none at all."""
 
 # The first line that matches decides. To read takes a key unless a line says otherwise, and to
 # change an admin's, so that a route that was forgotten here is closed and not open.
@@ -30,7 +33,41 @@ _TABLE: tuple[tuple[str, Need], ...] = (
     (r"(GET|HEAD|OPTIONS) .*", "a key"),
     (r".*", Role.ADMIN),
 )
-_COMPILED = tuple((re.compile(pattern + "/?", re.DOTALL), need) for pattern, need in _TABLE)
+# Whoever adds a route that reads a body names it here: others get none that is not announced.
+_BODIES: tuple[tuple[str, Body], ...] = (
+    (r"POST /predict(/batch)?", "images"),
+    (r"POST /explain", "images"),
+    (r"POST /v2/models/.+/infer", "images"),
+    (r"POST /upload/bulk", "images"),
+    (r"PATCH /uploads/.+", "fields"),
+    (r"POST /retrain", "fields"),
+    (r"POST /v2/repository/index", "fields"),
+    (r"POST /v2/repository/models/.+/load", "fields"),
+    (r".*", "nothing"),
+)
+
+_ROUTES_OF_PROCEDURES = {
+    "ServerLive": ("GET", "/v2/health/live"),
+    "ServerReady": ("GET", "/v2/health/ready"),
+    "ServerMetadata": ("GET", "/v2"),
+    "ModelReady": ("GET", "/v2/models/MODEL/ready"),
+    "ModelMetadata": ("GET", "/v2/models/MODEL"),
+    "ModelConfig": ("GET", "/v2/models/MODEL/config"),
+    "ModelStatistics": ("GET", "/v2/models/MODEL/stats"),
+    "ModelInfer": ("POST", "/v2/models/MODEL/infer"),
+    "RepositoryIndex": ("POST", "/v2/repository/index"),
+    "RepositoryModelLoad": ("POST", "/v2/repository/models/MODEL/load"),
+    "RepositoryModelUnload": ("POST", "/v2/repository/models/MODEL/unload"),
+}
+
+
+def _compiled(pattern: str) -> re.Pattern[str]:
+    # The router ends its patterns with `$`, which matches before a line break at the end too.
+    return re.compile(pattern + r"/?\n?", re.DOTALL)
+
+
+_NEEDS = tuple((_compiled(pattern), need) for pattern, need in _TABLE)
+_TAKES = tuple((_compiled(pattern), body) for pattern, body in _BODIES)
 
 
 @lru_cache(maxsize=1024)
@@ -42,4 +79,20 @@ def need_of(method: str, path: str) -> Need:
         path: as the router sees it, without the prefix of the application.
     """
     asked = f"{method} {path}"
-    return next(need for pattern, need in _COMPILED if pattern.fullmatch(asked))
+    return next(need for pattern, need in _NEEDS if pattern.fullmatch(asked))
+
+
+def need_of_procedure(name: str) -> Need:
+    """What a call over gRPC needs (`serve_app/open_inference/rpc.py`): the same as its route.
+
+    Args:
+        name: of the procedure, as `ModelInfer`.
+    """
+    return need_of(*_ROUTES_OF_PROCEDURES[name])
+
+
+@lru_cache(maxsize=1024)
+def body_of(method: str, path: str) -> Body:
+    """What a request may carry; arguments as for `need_of`."""
+    asked = f"{method} {path}"
+    return next(body for pattern, body in _TAKES if pattern.fullmatch(asked))

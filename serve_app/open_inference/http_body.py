@@ -22,11 +22,13 @@ _SIZE = "binary_data_size"
 MAX_TENSORS = 16
 """Most inputs of a request, and outputs that it asks for."""
 
-MAX_JSON_VALUES = 8 * IMAGE_SIZE * IMAGE_SIZE * 3
-"""Most values in the JSON, told by its commas, which base64 has none of: eight images of numbers.
+MAX_JSON_VALUES = 8 * IMAGE_SIZE * IMAGE_SIZE * 3 + 1024
+"""Most values in the JSON, told by its commas, which base64 has none of: eight images of numbers,
+and some room for what stands around them.
 Each takes a hundred bytes of memory and a quarter of a microsecond of a thread that all share."""
 
-Parameters = dict[str, Any]
+Parameters = dict[str, Any] | None
+"""Of a request, an input or an output. Here and below, null is as good as nothing."""
 
 
 class InferInput(BaseModel):
@@ -35,7 +37,7 @@ class InferInput(BaseModel):
     name: str
     shape: Annotated[list[Annotated[StrictInt, Field(ge=0)]], Field(max_length=8)]
     datatype: str
-    parameters: Parameters = Field({}, description="`binary_data_size`: bytes in binary form")
+    parameters: Parameters = Field(None, description="`binary_data_size`: bytes in binary form")
     data: list[Any] | None = Field(
         None, description="row-major, flat or nested; an element of BYTES is base64"
     )
@@ -46,7 +48,7 @@ class InferOutput(BaseModel):
 
     name: str
     parameters: Parameters = Field(
-        {},
+        None,
         description="`binary_data`: in binary form; `classification`: only the likeliest classes, "
         "this many",
     )
@@ -55,14 +57,14 @@ class InferOutput(BaseModel):
 class InferBody(BaseModel):
     """The JSON of an inference request."""
 
-    id: str = Field("", max_length=1000)
+    id: str | None = Field(None, max_length=1000)
     parameters: Parameters = Field(
-        {},
+        None,
         description="`priority`: interactive, bulk or a number; `timeout`: microseconds; "
         "`binary_data_output`: outputs in binary form",
     )
     inputs: list[InferInput] = Field(min_length=1, max_length=MAX_TENSORS)
-    outputs: list[InferOutput] = Field([], max_length=MAX_TENSORS)
+    outputs: list[InferOutput] | None = Field(None, max_length=MAX_TENSORS)
 
 
 def read_request(
@@ -107,8 +109,15 @@ def read_request(
         raise MalformedRequest(
             f"{len(rest)} bytes are left behind the tensors. Give each its {_SIZE}."
         )
-    outputs = [(output.name, output.parameters) for output in parsed.outputs]
-    return InferenceRequest(model, version, parsed.id, parsed.parameters, inputs, outputs)
+    return InferenceRequest(
+        model=model,
+        version=version,
+        id=parsed.id or "",
+        parameters=parsed.parameters or {},
+        inputs=inputs,
+        outputs=[(output.name, output.parameters or {}) for output in parsed.outputs or []],
+        size_bytes=len(body),
+    )
 
 
 def write_answer(answer: InferenceAnswer) -> tuple[bytes, int | None]:
@@ -147,12 +156,13 @@ def _header_length(text: str | None, size: int) -> int:
 
 def _input(each: InferInput, rest: memoryview) -> tuple[InputTensor, memoryview]:
     """One input, and what is behind it."""
-    if "shared_memory_region" in each.parameters:
+    parameters = each.parameters or {}
+    if "shared_memory_region" in parameters:
         raise MalformedRequest(
             f"The input {each.name!r:.50} is in shared memory, which the server does not read. "
             "Send its values."
         )
-    size = each.parameters.get(_SIZE)
+    size = parameters.get(_SIZE)
     if (size is None) == (each.data is None):
         raise MalformedRequest(f"The input {each.name!r:.50} has to have either data or {_SIZE}.")
     content: Any = each.data

@@ -28,6 +28,8 @@ class InferenceRequest:
     inputs: list[InputTensor]
     outputs: Sequence[tuple[str, dict[str, Any]]]
     """Name and parameters of each that is asked for; none stands for the usual ones."""
+    size_bytes: int
+    """As it came: what is large is not read on the event loop."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,6 +84,7 @@ def inference_request(request: Any) -> InferenceRequest:
         parameters=parameters_of(request.parameters),
         inputs=inputs,
         outputs=[(each.name, parameters_of(each.parameters)) for each in request.outputs],
+        size_bytes=request.ByteSize(),
     )
 
 

@@ -62,6 +62,8 @@ def model_metadata(served: str, engine: str) -> dict[str, Any]:
 def model_config(engine: str, max_images: int) -> dict[str, Any]:
     """The model's configuration in Triton's form.
 
+    There, `dims` are a shape without its first number, as `max_batch_size` is above 0.
+
     Args:
         engine: that runs it.
         max_images: most images in one request.
@@ -74,7 +76,7 @@ def model_config(engine: str, max_images: int) -> dict[str, Any]:
             {
                 "name": name,
                 "data_type": _data_type(datatype),
-                "dims": list(shape or (1,)),
+                "dims": list(shape),
                 "optional": True,
             }
             for name, datatype, shape in _INPUTS
@@ -83,7 +85,7 @@ def model_config(engine: str, max_images: int) -> dict[str, Any]:
             {
                 "name": output.name,
                 "data_type": _data_type(output.datatype),
-                "dims": list(output.shape or (1,)),
+                "dims": list(output.shape),
             }
             for output in OUTPUTS
         ],

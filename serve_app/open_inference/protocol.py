@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from models.errors import (
     AlreadyChampion,
@@ -23,13 +23,15 @@ from serve_app.open_inference.inference import (
 )
 from serve_app.open_inference.metadata import MODEL, model_config, model_metadata
 from serve_app.open_inference.outputs import Prediction, requested, tensors
-from serve_app.open_inference.tensors import InputTensor, read_images
+from serve_app.open_inference.tensors import read_images
 from serve_app.service import Service, ready_health
 from serve_app.settings import ServeSettings
 from serve_app.trainer_client import TrainerClient
 
 _INLINE_BYTES = 1024 * 1024
-"""Of tensors that are read at once; larger ones would hold up the event loop."""
+"""Of a request that is read at once; a larger one would hold up the event loop."""
+
+_Result = TypeVar("_Result")
 
 
 class ModelNeeded(DermServeError):
@@ -79,8 +81,13 @@ class OpenInference:
         return model_config(health["engine"]["name"], self._settings.max_files)
 
     async def statistics(self, model: str, version: str) -> dict[str, Any]:
-        """What the ingress replica that is asked has answered since it began."""
-        health = await self.require(model, version)
+        """What the ingress replica that is asked has answered since it began.
+
+        Args:
+            model: empty stands for all models, which are one.
+            version: empty stands for all that have answered.
+        """
+        health = await self.require(model or MODEL, version)
         return self._service.statistics.report(health["model"]["version"], version)
 
     async def infer(self, request: InferenceRequest, request_id: str) -> InferenceAnswer:
@@ -97,7 +104,9 @@ class OpenInference:
         require_model(request.model)
         wanted = requested(request.parameters, request.outputs)
         timeout_s = timeout_of(request.parameters)
-        images = await _read(request.inputs, self._settings.max_files)
+        images: list[Image] = await aside(
+            request.size_bytes, read_images, request.inputs, self._settings.max_files
+        )
         results = await self._service.classify(
             images,
             request_id,
@@ -167,6 +176,15 @@ class OpenInference:
         )
 
 
+async def aside(
+    size_bytes: int, function: Callable[..., _Result], *arguments: Any, **named: Any
+) -> _Result:
+    """Call a function that reads a request: in a thread, if that has over a megabyte."""
+    if size_bytes <= _INLINE_BYTES:
+        return function(*arguments, **named)
+    return await asyncio.to_thread(function, *arguments, **named)
+
+
 def require_model(model: str) -> None:
     """Raise `NotFound` unless there is such a model."""
     if model != MODEL:
@@ -179,16 +197,6 @@ def _require_version(version: str, served: str) -> None:
             f"Version {version!r:.50} does not serve; {served} does. Leave the version out, or "
             "promote it."
         )
-
-
-async def _read(inputs: Sequence[InputTensor], max_images: int) -> list[Image]:
-    size = sum(
-        each.content.nbytes if isinstance(each.content, memoryview) else len(each.content)
-        for each in inputs
-    )
-    if size <= _INLINE_BYTES:
-        return read_images(inputs, max_images)
-    return await asyncio.to_thread(read_images, inputs, max_images)
 
 
 def _answer(result: Prediction | DermServeError, index: int, count: int) -> Prediction:

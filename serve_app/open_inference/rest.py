@@ -20,7 +20,7 @@ from serve_app.open_inference.http_body import (
     write_answer,
 )
 from serve_app.open_inference.metadata import MODEL, server_metadata
-from serve_app.open_inference.protocol import OpenInference
+from serve_app.open_inference.protocol import OpenInference, aside
 from serve_app.openapi import Responses, errors, json_body
 from serve_app.service import Service, ready_health
 from serve_app.settings import ServeSettings
@@ -64,6 +64,16 @@ def open_inference_routes(
         await ready_health(service)
         return json_response(schemas.Ready().model_dump())
 
+    @router.get(  # before the routes of a model, or it would be one of that name
+        "/models/stats",
+        summary="Statistics of all models",
+        response_model=schemas.StatisticsList,
+        responses=_errors(503),
+    )
+    async def all_stats() -> Response:
+        """What the ingress replica that is asked has answered since it began."""
+        return json_response(await protocol.statistics("", ""))
+
     @_of_model(router, "GET", "", response_model=schemas.ModelMetadata)
     async def metadata(model: str, version: str, request: Request) -> Response:
         """Versions, inputs and outputs."""
@@ -99,8 +109,11 @@ def open_inference_routes(
         service.check_room(Priority.INTERACTIVE)  # before the body, which costs more than a no
         if request.headers.get("content-encoding", "identity") != "identity":
             raise MalformedRequest("The body is compressed. Send it as it is.")
-        asked = read_request(
-            await read_body(request, settings.max_batch_bytes),
+        content = await read_body(request, settings.max_batch_bytes)
+        asked = await aside(
+            len(content),
+            read_request,
+            content,
             request.headers.get(HEADER_LENGTH),
             model=model,
             version=version,
@@ -134,7 +147,7 @@ def open_inference_routes(
     async def load(model: Model, request: Request) -> Response:
         """Let the version that the parameter `version` names serve: `POST /models/{v}/promote`."""
         wish = await read_json(request, schemas.RepositoryRequest)
-        await protocol.load(model, wish.parameters, actor_of(request))
+        await protocol.load(model, wish.parameters or {}, actor_of(request))
         return json_response({})
 
     @router.post(

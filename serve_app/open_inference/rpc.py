@@ -21,7 +21,7 @@ from data.catalogue.api_key import Role
 from models.errors import MISTAKE, DermServeError, ForeignSite
 from serve_app.access.access import Access
 from serve_app.access.caller import Caller
-from serve_app.access.routes import Need
+from serve_app.access.routes import Need, need_of_procedure
 from serve_app.open_inference.messages import (
     inference_answer,
     inference_request,
@@ -60,30 +60,27 @@ Procedure = Callable[[Any, Any, _Call], Awaitable[Any]]
 Method = Callable[[Any, bytes, Context], Awaitable[Any]]
 
 
-def _procedure(need: Need) -> Callable[[Procedure], Method]:
+def _procedure(procedure: Procedure) -> Method:
     """The method of a procedure: answers those only who may ask, and errors by a status of gRPC.
 
-    Args:
-        need: what the caller needs; any key, if it is no role.
+    Who may ask stands in `serve_app/access/routes.py`, under the procedure's name.
     """
+    need = need_of_procedure(procedure.__name__)
 
-    def method_of(procedure: Procedure) -> Method:
-        # Serve goes by the name of the last argument.
-        async def method(self: Procedures, data: bytes, grpc_context: Context) -> Any:
-            request_id = dict(grpc_context.trailing_metadata()).get("request_id")
-            try:
-                caller = await _authorise(self._access, need, len(data), grpc_context)
-                request = request_of(procedure.__name__, data)
-                return await procedure(self, request, _Call(caller, request_id or uuid.uuid4().hex))
-            except DermServeError as error:
-                return _refuse(grpc_context, error)
-            except Exception:
-                logger.exception("Unexpected error in %s", procedure.__name__)
-                return _refuse(grpc_context, DermServeError(MISTAKE))
+    # Serve goes by the name of the last argument.
+    async def method(self: Procedures, data: bytes, grpc_context: Context) -> Any:
+        request_id = dict(grpc_context.trailing_metadata()).get("request_id")
+        try:
+            caller = await _authorise(self._access, need, len(data), grpc_context)
+            request = request_of(procedure.__name__, data)
+            return await procedure(self, request, _Call(caller, request_id or uuid.uuid4().hex))
+        except DermServeError as error:
+            return _refuse(grpc_context, error)
+        except Exception:
+            logger.exception("Unexpected error in %s", procedure.__name__)
+            return _refuse(grpc_context, DermServeError(MISTAKE))
 
-        return method
-
-    return method_of
+    return method
 
 
 class Procedures:
@@ -92,58 +89,58 @@ class Procedures:
     _access: Access
     _open_inference: OpenInference
 
-    @_procedure("nothing")
+    @_procedure
     async def ServerLive(self, request: Any, call: _Call) -> Any:
         return message("ServerLiveResponse", {"live": True})
 
-    @_procedure("nothing")
+    @_procedure
     async def ServerReady(self, request: Any, call: _Call) -> Any:
         return message("ServerReadyResponse", {"ready": await self._open_inference.is_ready()})
 
-    @_procedure("a key")
+    @_procedure
     async def ServerMetadata(self, request: Any, call: _Call) -> Any:
         return message("ServerMetadataResponse", server_metadata())
 
-    @_procedure("a key")
+    @_procedure
     async def ModelReady(self, request: Any, call: _Call) -> Any:
         await self._open_inference.require(request.name, request.version)
         return message("ModelReadyResponse", {"ready": True})
 
-    @_procedure("a key")
+    @_procedure
     async def ModelMetadata(self, request: Any, call: _Call) -> Any:
         metadata = await self._open_inference.metadata(request.name, request.version)
         return message("ModelMetadataResponse", metadata)
 
-    @_procedure("a key")
+    @_procedure
     async def ModelConfig(self, request: Any, call: _Call) -> Any:
         config = await self._open_inference.config(request.name, request.version)
         return message("ModelConfigResponse", {"config": config})
 
-    @_procedure("a key")
+    @_procedure
     async def ModelStatistics(self, request: Any, call: _Call) -> Any:
         statistics = await self._open_inference.statistics(request.name, request.version)
         return message("ModelStatisticsResponse", statistics)
 
-    @_procedure(Role.PREDICT)
+    @_procedure
     async def ModelInfer(self, request: Any, call: _Call) -> Any:
         # No deadline of the client comes with a call: Serve's context does not carry it. A client
         # whose deadline passes cancels the call, and with it what still waits in the chain.
         asked = inference_request(request)
         return inference_answer(await self._open_inference.infer(asked, call.request_id))
 
-    @_procedure("a key")
+    @_procedure
     async def RepositoryIndex(self, request: Any, call: _Call) -> Any:
         return message(
             "RepositoryIndexResponse", {"models": await self._open_inference.index(request.ready)}
         )
 
-    @_procedure(Role.ADMIN)
+    @_procedure
     async def RepositoryModelLoad(self, request: Any, call: _Call) -> Any:
         parameters = parameters_of(request.parameters)
         await self._open_inference.load(request.model_name, parameters, call.caller.actor)
         return message("RepositoryModelLoadResponse", {})
 
-    @_procedure(Role.ADMIN)
+    @_procedure
     async def RepositoryModelUnload(self, request: Any, call: _Call) -> Any:
         self._open_inference.unload(request.model_name)
 

@@ -119,4 +119,4 @@ class IndexRequest(BaseModel):
 class RepositoryRequest(BaseModel):
     """The body of a load or an unload."""
 
-    parameters: dict[str, Any] = Field({}, description="`version`: which one is to serve")
+    parameters: dict[str, Any] | None = Field(None, description="`version`: which one is to serve")

@@ -43,6 +43,10 @@ class _Version:
 class Statistics:
     """Counts what one ingress replica has answered since it began, whichever route asked.
 
+    A request that failed is one of whose images at least one got an error in place of an answer.
+    Not counted are requests that never reached the chain: those that cannot be read, or that a full
+    server refused.
+
     An image whose forward pass had `b` images counts as a `b`-th of a pass, so that passes are
     counted where only images are seen.
     """

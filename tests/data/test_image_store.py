@@ -17,6 +17,8 @@ import pytest
 
 from data.image_store import (
     IMAGES_VARIABLE,
+    ORPHANS_FILE,
+    OWNER_FILE,
     ImageDamaged,
     ImageStore,
     image_key,
@@ -146,6 +148,39 @@ def test_a_copy_is_fetched_once_and_repaired(store: ImageStore, tmp_path: Path) 
     store.delete(KEY)
     assert store.fetch(KEY, tmp_path / "copies") == copy
     assert [path.name for path in (tmp_path / "copies").iterdir()] == [copy.name]
+
+
+def test_only_what_lies_where_it_should_is_stored(store: ImageStore) -> None:
+    """A copy further down has the name of an image and is none."""
+    store.put(HASH, ".jpg", DATA)
+    for name in (f"backup/{KEY}", f"{KEY}.txt", f"{KEY[:2]}/notes.txt", KEY.replace("jpg", "png")):
+        store._files.makedirs(store._path(name).rpartition("/")[0], exist_ok=True)
+        store._files.pipe_file(store._path(name), DATA)
+    assert sorted(store.stored()) == [KEY, KEY.replace("jpg", "png")]
+    assert store.delete(KEY) is True
+    assert store.delete(KEY) is False
+    assert list(store.stored()) == [KEY.replace("jpg", "png")]
+
+
+def test_a_store_says_whose_it_is(store: ImageStore) -> None:
+    assert store.owner() is None
+    store.belong_to("c0ffee")
+    assert store.owner() == "c0ffee"
+    store.list_orphans([KEY])
+    assert store._files.cat_file(store._path(ORPHANS_FILE)) == f"{KEY}\n".encode()
+    assert list(store.stored()) == []
+
+
+def test_a_store_that_cannot_be_read_does_not_belong_to_nobody(tmp_path: Path) -> None:
+    place = tmp_path / "images"
+    (place / OWNER_FILE).mkdir(parents=True)
+    with pytest.raises(CatalogueUnavailable):
+        ImageStore(str(place)).owner()
+    shutil.rmtree(place)
+    place.write_bytes(b"")
+    with pytest.raises(CatalogueUnavailable):
+        ImageStore(str(place)).owner()
+    assert "s3cret" not in str(ImageStore("http://user:s3cret@host/images"))
 
 
 def test_files_are_for_nobody_else(tmp_path: Path) -> None:

@@ -1,15 +1,17 @@
-"""The header of a JPEG: what kind it is, whether it is whole, and its metadata alone."""
+"""The header of a JPEG: what kind it is, whether it is whole, and its EXIF."""
 
 from __future__ import annotations
 
-import io
+import struct
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from models.errors import ImageTooLarge
-from models.jpeg_header import MAX_SEGMENTS, read_jpeg_header
-from models.preprocessing import jpeg_orientation
+from models.jpeg_header import MAX_SEGMENTS, read_jpeg_header, without_metadata
+from models.preprocessing import decode_image, jpeg_orientation
+from models.tiff_directory import exif_orientation
 from tests.models.images import encode, scene
 
 COMMENT = b"\xff\xfe\x00\x04ab"
@@ -36,12 +38,22 @@ def test_fill_bytes_before_a_marker_belong_to_it() -> None:
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_the_metadata_is_read_without_the_rest(orientation: int) -> None:
+def test_the_orientation_is_read(orientation: int) -> None:
     data = _with_exif(orientation)
     assert jpeg_orientation(data) == orientation
-    with Image.open(io.BytesIO(read_jpeg_header(data).metadata)) as image:
-        assert image.size == (1, 1)
-        assert image.getexif()[0x0112] == orientation
+    assert exif_orientation(read_jpeg_header(data).exif) == orientation
+
+
+def test_only_the_metadata_is_removed() -> None:
+    plain = encode(scene().convert("CMYK"), "JPEG")
+    segments = b"".join(
+        b"\xff" + marker + struct.pack(">H", 2 + len(body)) + body
+        for marker, body in ((b"\xe1", b"Exif\0\0"), (b"\xed", b"Photoshop"), (b"\xfe", b"ab"))
+    )
+    bare = without_metadata(plain)
+    assert without_metadata(plain[:2] + segments + plain[2:]) == bare
+    assert b"Adobe" in bare
+    assert np.array_equal(decode_image(bare), decode_image(plain))
 
 
 @pytest.mark.parametrize(

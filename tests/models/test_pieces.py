@@ -83,6 +83,12 @@ FLOODS: dict[str, Callable[[], bytes]] = {
         b"\0\x2b", b"\x2b\0", 1
     ),
     "big tiff tags": lambda: b"II+\0\x08\0\0\0" + struct.pack("<QQ", 16, 2**40) + bytes(20 * 5_000),
+    "tiff tags of the same bytes": lambda: (
+        b"II*\0\x08\0\0\0"
+        + struct.pack("<H", 200)
+        + b"".join(struct.pack("<HHLL", 40_000 + tag, 7, 2**19, 8) for tag in range(200))
+        + bytes(2**19)
+    ),
     "bmp run lengths": lambda: _run_lengths(1_000, 1_000, b"\x01\x01" * MAX_READS),
     "bmp of empty lines": lambda: _run_lengths(5_000, 4_999, b"\x01\x01\0\0" * 5_000),
     "jpeg passes": lambda: jpeg_of_scans(side=7_000, scans=30),

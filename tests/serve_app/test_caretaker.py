@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sqlite3
 import time
+from contextlib import closing
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -14,10 +16,10 @@ import pytest
 from sqlalchemy import update
 
 from data.catalogue.database import Database
-from data.catalogue.retention import expired_uploads
+from data.catalogue.retention import catalogue_id, expired_uploads
 from data.catalogue.tables import AuditRow, UploadRow
 from data.catalogue.uploads import Uploads
-from data.image_store import ImageStore
+from data.image_store import ORPHANS_FILE, OWNER_FILE, ImageStore
 from data.known_images import KnownImages
 from data.synthetic import synthetic_jpeg
 from models.errors import CatalogueUnavailable, NotFound
@@ -53,7 +55,8 @@ def _age(database: Database, upload_id: str, days: float) -> None:
 
 
 def _files(storage: Path) -> list[Path]:
-    return sorted(path for path in (storage / "images").rglob("*") if path.is_file())
+    found = (path for path in (storage / "images").rglob("*") if path.is_file())
+    return sorted(path for path in found if path.name != OWNER_FILE)
 
 
 def _leave_behind(seed: int) -> str:
@@ -107,8 +110,9 @@ def test_an_image_that_a_crash_left_behind_is_removed_in_the_second_round(
     archivist: Archivist, database: Database, storage: Path
 ) -> None:
     upload = _upload(archivist, 1)
-    key = _leave_behind(7)
     caretaker = _caretaker(archivist, database)
+    caretaker.go_round()  # the store belongs to the catalogue from here on
+    key = _leave_behind(7)
     assert caretaker.go_round() == Round(0, 0)
     assert ImageStore().exists(key)  # its upload might be on its way into the catalogue
     assert caretaker.go_round() == Round(expired=0, orphans=1)
@@ -131,9 +135,11 @@ def test_an_upload_that_is_catalogued_between_two_rounds_keeps_its_image(
 def test_an_upload_that_takes_longer_than_two_rounds_has_its_image_again(
     archivist: Archivist, database: Database
 ) -> None:
+    _upload(archivist, 1)
+    caretaker = _caretaker(archivist, database)
+    caretaker.go_round()
     image = NewImage(synthetic_jpeg("nv", seed=3), Label("nv", "expert", None), None)
     taken = archivist.take(image)
-    caretaker = _caretaker(archivist, database)
     assert [caretaker.go_round().orphans for _ in range(2)] == [0, 1]
     verdict = archivist.catalogue(taken, None, "test")  # type: ignore[arg-type]
     assert archivist.image(verdict.id or "").data
@@ -184,6 +190,167 @@ def test_a_store_that_cannot_be_read_is_an_error_and_no_reason_to_delete(
     finally:
         (storage / "images").chmod(0o700)
     assert archivist.image(upload).data
+
+
+def _other_server(storage: Path, name: str) -> tuple[Archivist, Database]:
+    """Over the same image store, with a catalogue of its own."""
+    database = Database(f"sqlite:///{storage / name}")
+    return Archivist(Uploads(database), ImageStore(), KnownImages.load(), DEFAULT_LIMITS), database
+
+
+def _errors(caplog: pytest.LogCaptureFixture) -> str:
+    return "\n".join(row.getMessage() for row in caplog.records if row.levelname == "ERROR")
+
+
+@pytest.mark.parametrize("uploads_of_the_other", [0, 1, 5])
+def test_with_a_wrong_catalogue_nothing_is_removed(
+    archivist: Archivist,
+    database: Database,
+    storage: Path,
+    caplog: pytest.LogCaptureFixture,
+    uploads_of_the_other: int,
+) -> None:
+    """A mistyped DERMSERVE_CATALOGUE, or two servers that share a store."""
+    for seed in range(3):
+        _upload(archivist, seed)
+    _caretaker(archivist, database).go_round()
+    other, catalogue = _other_server(storage, "mistyped.db")
+    for seed in range(10, 10 + uploads_of_the_other):
+        _age(catalogue, _upload(other, seed), DAYS + 1)
+    before = _files(storage)
+    caretaker = _caretaker(other, catalogue, DAYS)
+    assert [caretaker.go_round() for _ in range(3)] == [Round(0, 0)] * 3
+    assert _files(storage) == before
+    assert "it belongs to another catalogue than" in _errors(caplog)
+    assert "mistyped.db. Set DERMSERVE_CATALOGUE" in _errors(caplog)
+    assert ImageStore().owner() == catalogue_id(database)
+    catalogue.close()
+
+
+@pytest.mark.parametrize("uploads_of_the_other", [0, 1, 5])
+def test_a_store_that_does_not_say_whose_it_is_loses_nothing_to_a_stranger(
+    archivist: Archivist, storage: Path, caplog: pytest.LogCaptureFixture, uploads_of_the_other: int
+) -> None:
+    """As one that was filled before stores said whose they are."""
+    for seed in range(3):
+        _upload(archivist, seed)
+    other, catalogue = _other_server(storage, "mistyped.db")
+    for seed in range(10, 10 + uploads_of_the_other):
+        _upload(other, seed)
+    before = _files(storage)
+    caretaker = _caretaker(other, catalogue)
+    assert [caretaker.go_round() for _ in range(3)] == [Round(0, 0)] * 3
+    assert _files(storage) == before
+    assert ImageStore().owner() is None
+    assert f"of {len(before)} images, 3 have no upload in the catalogue" in _errors(caplog)
+    assert (catalogue_id(catalogue) or "the id that it has after") in _errors(caplog)
+    catalogue.close()
+
+
+def test_an_operator_may_say_whose_a_store_is(
+    archivist: Archivist, database: Database, storage: Path
+) -> None:
+    _upload(archivist, 1)
+    key = _leave_behind(7)
+    caretaker = _caretaker(archivist, database)
+    assert [caretaker.go_round() for _ in range(3)] == [Round(0, 0)] * 3
+    (storage / "images" / OWNER_FILE).write_text(f"{catalogue_id(database)}")
+    assert caretaker.go_round() == Round(expired=0, orphans=1)
+    assert not ImageStore().exists(key)
+
+
+def test_an_older_backup_of_the_catalogue_loses_no_images(
+    archivist: Archivist,
+    database: Database,
+    storage: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr("serve_app.caretaker.MAX_ORPHANS", 2)
+    _upload(archivist, 0)
+    _caretaker(archivist, database).go_round()
+    backup = storage / "backup.db"
+    with (
+        closing(sqlite3.connect(storage / "catalogue.db")) as source,
+        closing(sqlite3.connect(backup)) as copy,
+    ):
+        source.backup(copy)
+    for seed in range(1, 4):
+        _upload(archivist, seed)
+    restored, catalogue = _other_server(storage, "backup.db")
+    before = _files(storage)
+    caretaker = _caretaker(restored, catalogue)
+    assert [caretaker.go_round() for _ in range(3)] == [Round(0, 0)] * 3
+    assert "there are 3 among 4" in _errors(caplog)
+    assert "restore a newer one" in _errors(caplog)
+    listed = storage / "images" / ORPHANS_FILE
+    names = listed.read_text().split()
+    assert len(names) == 3
+    listed.unlink()
+    assert _files(storage) == before
+    # With two, a crash may have left them; a third that went by hand leaves two.
+    ImageStore().delete(names[0])
+    assert caretaker.go_round() == Round(expired=0, orphans=2)
+    catalogue.close()
+
+
+def test_in_a_large_store_five_percent_may_go(
+    archivist: Archivist, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serve_app.caretaker.MAX_ORPHANS", 0)
+    for seed in range(19):
+        _upload(archivist, seed)
+    caretaker = _caretaker(archivist, database)
+    caretaker.go_round()
+    _leave_behind(100)
+    assert [caretaker.go_round().orphans for _ in range(2)] == [0, 1]
+
+
+def test_a_copy_of_an_image_further_down_is_neither_removed_nor_counted(
+    archivist: Archivist, database: Database, storage: Path
+) -> None:
+    key = Uploads(database).get(_upload(archivist, 1)).image_key
+    caretaker = _caretaker(archivist, database)
+    caretaker.go_round()
+    copy = storage / "images" / "backup" / _leave_behind(7)
+    copy.parent.mkdir(parents=True)
+    (storage / "images" / copy.relative_to(storage / "images" / "backup")).rename(copy)
+    assert [caretaker.go_round() for _ in range(3)] == [Round(0, 0)] * 3
+    assert _files(storage) == sorted([copy, storage / "images" / key])
+
+
+def test_only_what_was_removed_is_counted(
+    archivist: Archivist, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _upload(archivist, 1)
+    caretaker = _caretaker(archivist, database)
+    caretaker.go_round()
+    key = _leave_behind(7)
+    caretaker.go_round()
+
+    def away(self: ImageStore, key: str) -> bool:
+        raise CatalogueUnavailable("The image store does not work.")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(ImageStore, "delete", away)
+        assert caretaker.go_round() == Round(0, 0)
+    assert ImageStore().exists(key)
+    assert caretaker.go_round() == Round(expired=0, orphans=1)
+
+
+def test_two_catalogues_are_never_taken_for_one(database: Database, storage: Path) -> None:
+    assert catalogue_id(database) is None
+    ids = set()
+    for name in ("a.db", "b.db"):
+        archivist, catalogue = _other_server(storage, name)
+        _upload(archivist, 1)
+        first = catalogue_id(catalogue)
+        _upload(archivist, 2)
+        assert catalogue_id(catalogue) == first
+        ids.add(first)
+        catalogue.close()
+    assert len(ids) == 2
+    assert None not in ids
 
 
 async def test_delete_really_deletes(

@@ -249,21 +249,26 @@ async def test_an_engine_that_fails_is_given_up_with_its_images(bench: Bench) ->
     await bench.running()
     bench.engine.gate.set()
     await bench.until(lambda: bool(bench.failures))
-    assert bench.failures == ["The standby failed (RuntimeError: no such kernel)."]
+    assert bench.failures == ["The standby failed. The log of the classifier says how."]
     assert (bench.counts.shadow_images, bench.counts.dropped) == (0, 6)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-async def test_values_that_are_not_finite_are_a_failure(bench: Bench, value: float) -> None:
+async def test_values_that_are_not_finite_are_a_failure(
+    bench: Bench, value: float, caplog: pytest.LogCaptureFixture
+) -> None:
     bench.engine.logits[2] = value
     bench.start()
     bench.offer(2)
     await bench.until(lambda: bool(bench.failures))
-    assert "its logits are not finite" in bench.failures[0]
+    assert "its logits are not finite" in caplog.text
+    assert bench.failures == ["The standby failed. The log of the classifier says how."]
     assert bench.counts.disagreements == 0
 
 
-async def test_an_engine_that_cannot_be_made_is_a_failure(bench: Bench) -> None:
+async def test_an_engine_that_cannot_be_made_is_a_failure(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
     def load() -> WatchedEngine:
         raise MemoryError("full")
 
@@ -271,7 +276,8 @@ async def test_an_engine_that_cannot_be_made_is_a_failure(bench: Bench) -> None:
     bench.start()
     bench.offer(2)
     await bench.until(lambda: bool(bench.failures))
-    assert "MemoryError: full" in bench.failures[0]
+    assert "MemoryError: full" in caplog.text
+    assert bench.failures == ["The standby failed. The log of the classifier says how."]
     assert bench.counts.dropped == 2
 
 

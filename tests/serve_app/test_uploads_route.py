@@ -121,7 +121,7 @@ async def test_the_image_of_an_upload(api: httpx.AsyncClient, queue: list[str]) 
         assert (decode_image(response.content) == decode_image(image)).all()
         assert response.headers["content-type"] == "image/jpeg"
         assert response.headers["x-content-type-options"] == "nosniff"
-        assert response.headers["cache-control"].startswith("private")
+        assert response.headers["cache-control"] == "no-store"
         content_hash = (await api.get(f"/uploads/{upload_id}")).json()["content_hash"]
         disposition = response.headers["content-disposition"]
         assert disposition == f'inline; filename="{content_hash}.jpg"'

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from data.catalogue.api_key import Role
+from data.catalogue.database import Database
 from data.catalogue.keys import Keys
 from models.errors import (
     BodyTooLarge,
+    CatalogueUnavailable,
     Forbidden,
     ForeignSite,
     InvalidConfiguration,
     RateLimited,
     Unauthenticated,
 )
-from serve_app.access.access import Access, is_loopback
+from serve_app.access.access import Access, open_access
 from serve_app.access.key_ring import KeyRing
+from serve_app.access.reach import (
+    TLS_CERTIFICATE_VARIABLE,
+    TLS_HOST_VARIABLE,
+    is_loopback,
+    tls_host_of,
+)
 from serve_app.settings import MIB, ServeSettings
 from tests.serve_app.access.conftest import MakeKey
 
@@ -155,6 +165,83 @@ async def test_a_public_server_asks_for_its_keys(make_key: MakeKey, ring: KeyRin
     with pytest.raises(Unauthenticated):
         await access.authorise({"host": "localhost"}, None)
     assert (await access.authorise({"x-api-key": created.text}, Role.PREDICT)).key is not None
+
+
+@pytest.mark.parametrize("tls_host", ["0.0.0.0", "::", "192.168.1.5"])
+async def test_behind_an_edge_that_others_reach_loopback_is_not_enough(
+    ring: KeyRing, make_key: MakeKey, tls_host: str
+) -> None:
+    """Whoever comes through the edge comes from loopback, under any name that they choose."""
+    with pytest.raises(InvalidConfiguration, match=rf"HTTPS.*{tls_host}.*{TLS_HOST_VARIABLE}"):
+        Access(ring, ServeSettings(), "127.0.0.1", tls_host)
+    created = make_key(Role.PREDICT)
+    access = Access(ring, ServeSettings(), "127.0.0.1", tls_host)
+    with pytest.raises(Unauthenticated):
+        await access.authorise({"host": "localhost"}, Role.PREDICT)
+    assert (await access.authorise({"x-api-key": created.text}, Role.PREDICT)).key is not None
+
+
+async def test_an_edge_on_loopback_is_for_this_machine_too(ring: KeyRing) -> None:
+    access = Access(ring, ServeSettings(), "127.0.0.1", "127.0.0.1")
+    assert (await access.authorise({"host": "localhost"}, Role.PREDICT)).key is None
+
+
+@pytest.mark.parametrize(
+    ("environment", "host"),
+    [
+        ({}, None),
+        ({TLS_CERTIFICATE_VARIABLE: ""}, None),
+        ({TLS_HOST_VARIABLE: "0.0.0.0"}, None),  # nothing is encrypted, and `dermserve up` refuses
+        ({TLS_CERTIFICATE_VARIABLE: "a.pem"}, "0.0.0.0"),
+        ({TLS_CERTIFICATE_VARIABLE: "a.pem", TLS_HOST_VARIABLE: ""}, "0.0.0.0"),
+        ({TLS_CERTIFICATE_VARIABLE: "a.pem", TLS_HOST_VARIABLE: "::1"}, "::1"),
+    ],
+)
+def test_where_https_is_answered(environment: dict[str, str], host: str | None) -> None:
+    assert tls_host_of(environment) == host
+
+
+async def test_a_replica_goes_by_the_edge_in_front_of_it(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serve = SimpleNamespace(http_config=SimpleNamespace(host="127.0.0.1"))
+    monkeypatch.setattr("ray.serve.context._get_global_client", lambda: serve)
+    monkeypatch.setattr(KeyRing, "watch", KeyRing.refresh)  # without its thread
+    monkeypatch.delenv(TLS_HOST_VARIABLE, raising=False)
+    monkeypatch.delenv(TLS_CERTIFICATE_VARIABLE, raising=False)
+    here = await open_access(ServeSettings()).authorise({"host": "localhost"}, None)
+    assert here.key is None
+    monkeypatch.setenv(TLS_CERTIFICATE_VARIABLE, "server.pem")
+    with pytest.raises(InvalidConfiguration, match=r"HTTPS is answered on 0\.0\.0\.0"):
+        open_access(ServeSettings())
+    monkeypatch.setenv(TLS_HOST_VARIABLE, "127.0.0.1")
+    open_access(ServeSettings())
+
+
+async def test_without_a_catalogue_nobody_is_let_in_until_it_is_back(
+    keys: Keys, make_key: MakeKey
+) -> None:
+    created = make_key(Role.PREDICT)
+    ring = KeyRing(keys)  # that could not read yet
+    for host in ("127.0.0.1", "0.0.0.0"):
+        access = Access(ring, ServeSettings(), host)
+        for headers in ({"host": "localhost"}, {"x-api-key": created.text}):
+            with pytest.raises(CatalogueUnavailable, match="cannot be read yet"):
+                await access.authorise(headers, Role.PREDICT)
+    ring.refresh()
+    with pytest.raises(Unauthenticated):
+        await access.authorise({"host": "localhost"}, Role.PREDICT)
+    assert (await access.authorise({"x-api-key": created.text}, Role.PREDICT)).key is not None
+
+
+async def test_a_public_server_stays_closed_if_the_catalogue_comes_back_without_keys(
+    keys: Keys,
+) -> None:
+    ring = KeyRing(keys)
+    access = Access(ring, ServeSettings(), "0.0.0.0")
+    ring.refresh()
+    with pytest.raises(Unauthenticated, match="dermserve keys create"):
+        await access.authorise({"host": "localhost"}, Role.PREDICT)
 
 
 @pytest.mark.parametrize(

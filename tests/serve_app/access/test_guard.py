@@ -129,6 +129,75 @@ async def test_a_body_where_none_belongs(http: httpx.AsyncClient, method: str) -
     assert (await http.request("GET", "/health", content=b"")).status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("DELETE", "/uploads/1"),
+        ("POST", "/models/v1/promote"),
+        ("POST", "/models/rollback"),
+        ("DELETE", "/retrain"),
+        ("POST", "/v2/repository/models/dermserve/unload"),
+        ("PATCH", "/uploads/1"),
+        ("POST", "/retrain"),
+        ("POST", "/v2/repository/index"),
+        ("POST", "/v2/repository/models/dermserve/load"),
+        ("POST", "/nothing"),
+        ("OPTIONS", "/uploads"),
+    ],
+)
+async def test_a_body_where_little_or_none_belongs(
+    http: httpx.AsyncClient, make_key: MakeKey, method: str, path: str
+) -> None:
+    headers = bearer(make_key().text)
+    large = b" " * (64 * 1024 + 1)
+    refused = await http.request(method, path, content=large, headers=headers)
+    assert refused.status_code == 413
+    assert "64 KiB" in refused.text
+    small = await http.request(method, path, content=b'{"ready": 1}', headers=headers)
+    assert small.status_code != 413
+    counted = await http.request(method, path, content=chunks([large]), headers=headers)
+    assert counted.status_code == 413
+
+
+async def test_a_small_body_may_come_in_chunks_where_it_is_read(
+    http: httpx.AsyncClient, make_key: MakeKey
+) -> None:
+    headers = bearer(make_key().text)
+    body = chunks([b'{"ready"', b": false}"])
+    response = await http.post("/v2/repository/index", content=body, headers=headers)
+    assert response.status_code == 200, response.text
+    refused = await http.request("DELETE", "/uploads/1", content=chunks([b"{}"]), headers=headers)
+    error_of(refused, 413, "body_too_large")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/uploads%0A",
+        "/uploads/%0A",
+        "/uploads%0a%0a",
+        "/uploads%0D",
+        "/uploads/1%0A",
+        "/uploads/1/image%0A",
+        "/health%0A",
+        "/predict%0A",
+        "/v2/models/a%0Ab",
+        "/%00",
+        "/%7F",
+        "/u%C2%85",
+    ],
+)
+async def test_a_path_with_a_control_character_opens_nothing(
+    http: httpx.AsyncClient, make_key: MakeKey, path: str
+) -> None:
+    for key in (make_key(Role.PREDICT), make_key(*Role)):
+        for method in ("GET", "POST", "PATCH", "DELETE"):
+            response = await http.request(method, path, headers=bearer(key.text))
+            assert response.status_code == 404, response.text
+            assert "control character" in response.text
+    error_of(await http.get("/uploads%0A"), 404, "not_found")
+
+
 async def test_pages_of_other_sites_are_turned_away_without_keys(
     http: httpx.AsyncClient, jpeg: bytes
 ) -> None:

@@ -9,7 +9,7 @@ from starlette.routing import Mount, Route
 
 from data.catalogue.api_key import Role
 from serve_app.access.access import Access
-from serve_app.access.routes import Need, need_of
+from serve_app.access.routes import Need, body_of, need_of
 from serve_app.api import create_api
 from serve_app.archive_client import ArchiveClient
 from serve_app.settings import ServeSettings
@@ -54,6 +54,7 @@ EXPECTED: dict[str, Need] = {
     "POST /models/{version}/promote": ADMIN,
     "POST /models/rollback": ADMIN,
     "GET /v2": ANY,
+    "GET /v2/models/stats": ANY,
     "GET /v2/health/live": OPEN,
     "GET /v2/health/ready": OPEN,
     **{f"GET {of}{path}": ANY for of in (MODEL, VERSION) for path in ("", "/ready", "/config")},
@@ -106,6 +107,31 @@ def test_each_route_needs_what_it_should(route: str) -> None:
         assert need_of(method, path) == EXPECTED[route]
         if path != "/":
             assert need_of(method, f"{path}/") == EXPECTED[route]
+
+
+@pytest.mark.parametrize("route", EXPECTED)
+def test_a_line_break_at_the_end_changes_nothing(route: str) -> None:
+    """The router ends its patterns with `$`, which matches before a line break as well."""
+    method, path = route.split(" ")
+    for end in ("\n", "/\n"):
+        assert need_of(method, f"{path}{end}") == EXPECTED[route]
+        assert body_of(method, f"{path}{end}") == body_of(method, path)
+
+
+def test_the_routes_that_read_a_body() -> None:
+    reading = {route: body_of(*route.split(" ")) for route in EXPECTED}
+    assert {route: body for route, body in reading.items() if body != "nothing"} == {
+        "POST /predict": "images",
+        "POST /predict/batch": "images",
+        "POST /explain": "images",
+        "POST /upload/bulk": "images",
+        f"POST {MODEL}/infer": "images",
+        f"POST {VERSION}/infer": "images",
+        "PATCH /uploads/{id}": "fields",
+        "POST /retrain": "fields",
+        "POST /v2/repository/index": "fields",
+        "POST /v2/repository/models/{model}/load": "fields",
+    }
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,29 @@ def test_json_alone_is_read() -> None:
     assert (request.id, request.parameters, request.outputs) == ("", {}, [])
 
 
+def test_null_is_as_good_as_nothing() -> None:
+    nothing = {"id": None, "parameters": None, "outputs": None}
+    tensor = {"name": "IMAGE", "shape": [1], "datatype": "BYTES", "data": ["YQ=="]}
+    request = _read(json.dumps({"inputs": [{**tensor, "parameters": None}], **nothing}).encode())
+    assert (request.id, request.parameters, request.outputs) == ("", {}, [])
+    outputs = [{"name": "CONFIDENCE", "parameters": None}]
+    request = _read(json.dumps({"inputs": [tensor], "outputs": outputs}).encode())
+    assert request.outputs == [("CONFIDENCE", {})]
+
+
+@pytest.mark.parametrize("datatype", ["UINT8", "FP32"])
+def test_eight_images_of_numbers_are_read(datatype: str) -> None:
+    images = pixels(1, 8)
+    tensor = {"name": "PIXELS", "shape": [8, *SHAPE], "datatype": datatype}
+    tensor["data"] = (images // 255).tolist() if datatype == "FP32" else images.ravel().tolist()
+    outputs = [{"name": name} for name in ("PROBABILITIES", "CONFIDENCE", "PREDICTION")]
+    whole = {"id": "mine", "parameters": {"priority": 1}, "inputs": [tensor], "outputs": outputs}
+    body = json.dumps(whole).encode()
+    request = read_request(body, None, model="m", version="", max_json_bytes=len(body))
+    expected = images // 255 * 255 if datatype == "FP32" else images
+    assert np.array_equal(read_images(request.inputs, 8), expected)
+
+
 @pytest.mark.parametrize("length", ["-1", "", "abc", "1.0", "٣", "9" * 30, "100000", "1"])
 def test_a_header_that_lies_is_refused(length: str) -> None:
     body, _ = image_body(b"a")

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from pydantic import BaseModel, TypeAdapter
+from pydantic import BaseModel
 
 from models import errors
 from models.classes import CLASSES
@@ -29,7 +29,6 @@ from tests.serve_app.open_inference.examples import (
     image_body,
     packed,
 )
-from tests.serve_app.trainer import InProcessTrainer
 
 ERRORS = [
     kind
@@ -89,9 +88,14 @@ async def test_metadata_names_what_an_inference_takes_and_gives(
     assert {each["name"] for each in metadata["inputs"]} == {"IMAGE", "PIXELS"}
     asked = [{"name": each["name"]} for each in metadata["outputs"]]
     answer = (await _infer(api, jpeg, outputs=asked)).json()
-    for described, output in zip(metadata["outputs"], answer["outputs"], strict=True):
+    config = (await api.get("/v2/models/dermserve/config")).json()
+    for described, configured, output in zip(
+        metadata["outputs"], config["output"], answer["outputs"], strict=True
+    ):
         assert described["datatype"] == output["datatype"]
-        assert [-1, *output["shape"][1:]] == described["shape"]
+        assert [-1, *output["shape"][1:]] == described["shape"] == [-1, *configured["dims"]]
+    for described, configured in zip(metadata["inputs"], config["input"], strict=True):
+        assert described["shape"] == [-1, *configured["dims"]]
 
 
 async def test_an_inference_says_what_predict_says(
@@ -279,63 +283,6 @@ async def test_nothing_is_ready_without_a_model(
     (entry,) = (await api.post("/v2/repository/index")).json()
     assert entry["state"] == "UNAVAILABLE"
     assert (await api.post("/v2/repository/index", json={"ready": True})).json() == []
-
-
-async def test_the_repository_is_the_registry(
-    api: httpx.AsyncClient, champion: ModelPackage
-) -> None:
-    response = await api.post("/v2/repository/index")
-    (entry,) = TypeAdapter(list[schemas.IndexEntry]).validate_json(response.content)
-    assert (entry.version, entry.state) == (champion.manifest.version, "READY")
-
-
-async def test_a_load_is_a_promotion(api: httpx.AsyncClient, trainer: InProcessTrainer) -> None:
-    path = "/v2/repository/models/dermserve/load"
-    wish = {"parameters": {"version": "2"}}
-    # The trainer of this test has begun and not ended.
-    error_of(await api.post(path, json=wish), 504, "deadline_exceeded")
-    error_of(await api.post(path, json=wish), 409, "rollout_active")
-    begun = trainer.rollouts.latest()
-    assert begun is not None
-    trainer.rollouts.update(begun.id, state="completed")
-    trainer.refused.add("3")
-    refused = {"parameters": {"version": "3"}}
-    error_of(await api.post(path, json=refused), 409, "gate_refused")
-
-
-async def test_loading_what_serves_changes_nothing(
-    api: httpx.AsyncClient, trainer: InProcessTrainer
-) -> None:
-    trainer.error = errors.AlreadyChampion("It serves.")
-    response = await api.post(
-        "/v2/repository/models/dermserve/load", json={"parameters": {"version": "1"}}
-    )
-    assert (response.status_code, response.json()) == (200, {})
-
-
-@pytest.mark.parametrize(
-    "parameters", [{}, {"version": 1}, {"version": ""}, {"version": "2", "config": "{}"}]
-)
-async def test_a_load_names_a_version_and_nothing_else(
-    api: httpx.AsyncClient, parameters: dict[str, Any]
-) -> None:
-    response = await api.post(
-        "/v2/repository/models/dermserve/load", json={"parameters": parameters}
-    )
-    assert "version" in error_of(response, 422, "invalid_field")
-
-
-async def test_statistics_count_every_route(
-    api: httpx.AsyncClient, chain: InProcessChain, jpeg: bytes
-) -> None:
-    async def count() -> int:
-        (found,) = (await api.get("/v2/models/dermserve/stats")).json()["model_stats"]
-        return int(found["inference_count"])
-
-    before = await count()
-    await _infer(api, jpeg, jpeg)
-    await api.post("/predict/batch", files=[("files", ("a.jpg", jpeg))])
-    assert await count() == before + 3
 
 
 def test_a_packed_image_is_as_tritons_extension_has_it() -> None:

@@ -15,7 +15,9 @@ from models.errors import DermServeError, Overloaded
 from models.package import ModelPackage
 from serve_app.access.access import Access
 from serve_app.access.key_ring import KeyRing
+from serve_app.access.routes import need_of, need_of_procedure
 from serve_app.open_inference.protocol import OpenInference
+from serve_app.open_inference.rpc import Procedures
 from tests.serve_app.chain import InProcessChain
 from tests.serve_app.open_inference.examples import packed
 from tests.serve_app.open_inference.procedures import InProcessProcedures
@@ -142,6 +144,35 @@ async def test_a_procedure_needs_a_key_and_its_role(
         assert await procedures.refusal(name, request, x_api_key=wrong.text) == refused
     _, context = await procedures.call(name, request, authorization=f"Bearer {right.text}")
     assert context.code() not in (refused[0], missing[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "route"),
+    [
+        ("ServerLive", "GET /v2/health/live"),
+        ("ServerReady", "GET /v2/health/ready"),
+        ("ServerMetadata", "GET /v2"),
+        ("ModelReady", "GET /v2/models/{model}/ready"),
+        ("ModelMetadata", "GET /v2/models/{model}/versions/{version}"),
+        ("ModelConfig", "GET /v2/models/{model}/config"),
+        ("ModelStatistics", "GET /v2/models/{model}/stats"),
+        ("ModelInfer", "POST /v2/models/{model}/infer"),
+        ("RepositoryIndex", "POST /v2/repository/index"),
+        ("RepositoryModelLoad", "POST /v2/repository/models/{model}/load"),
+        ("RepositoryModelUnload", "POST /v2/repository/models/{model}/unload"),
+    ],
+)
+def test_a_procedure_needs_what_its_route_needs(name: str, route: str) -> None:
+    assert need_of_procedure(name) == need_of(*route.split(" "))
+
+
+def test_no_procedure_is_without_a_need() -> None:
+    defined = {name for name in vars(Procedures) if name[0].isupper()}
+    assert defined == {*ASKED, "ServerLive", "ServerReady"}
+    for name in defined:
+        need_of_procedure(name)
+    with pytest.raises(KeyError):
+        need_of_procedure("ModelDelete")
 
 
 async def test_health_needs_no_key(
