@@ -100,12 +100,19 @@ def versions_line(versions: Sequence[tuple[str, float]], champion: str) -> Any:
 def rate_line(rates: Sequence[tuple[datetime, float]]) -> Any:
     """Requests per second over the last minutes."""
     rows = [{"time": moment.isoformat(), "rate": rate} for moment, rate in rates]
+    # Of a server that nobody asks, the highest rate is none.
+    highest = max(1.0, *(rate for _, rate in rates)) if rates else 1.0
     chart = (
         alt.Chart(chart_data(rows))
         .mark_area(color=PALE, line={"color": ACCENT}, interpolate="monotone")
         .encode(
             x=alt.X("time:T", title=None, axis=alt.Axis(format="%H:%M:%S", tickCount=4)),
-            y=alt.Y("rate:Q", title="requests/s", axis=alt.Axis(tickCount=4)),
+            y=alt.Y(
+                "rate:Q",
+                title="requests/s",
+                scale=alt.Scale(domain=[0, highest], nice=True),
+                axis=alt.Axis(tickCount=4, format="~g"),
+            ),
             tooltip=[
                 alt.Tooltip("time:T", format="%H:%M:%S"),
                 alt.Tooltip("rate:Q", format=".1f"),
