@@ -77,8 +77,11 @@ def test_what_killed_servers_left_is_removed(tmp_path: Path) -> None:
         path.write_text("global\n")
     (tmp_path / "link").symlink_to(tmp_path / "running")
     # Its command line is all that is asked of a server that runs.
-    command = [sys.executable, "-c", "input()", "-f", str(configurations[1])]
-    with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
+    command = [sys.executable, "-c", "input('runs\\n')", "-f", str(configurations[1])]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"runs\n"  # before, its command line may be empty
         remove_leftovers(tmp_path / "own" / "haproxy.cfg")
         left = {path.parent.name for path in tmp_path.glob(f"*/{NAME}")} - {"link"}
         process.communicate(b"\n")
