@@ -43,7 +43,7 @@ async def test_it_waits_through_everything_that_comes_before(connect: Connect) -
 @pytest.mark.parametrize("make", NOT_READY)
 async def test_it_says_why_it_has_given_up(connect: Connect, make: object) -> None:
     with pytest.raises(Unavailable) as raised:
-        await connect(lambda request: make())("wait_until_ready", 0.01)  # type: ignore[operator]
+        await connect(lambda request: make())("wait_until_ready", 0.5)  # type: ignore[operator]
     assert raised.value.message in (
         "Do something else.",
         *(f"127.0.0.1 answered {text}." for text in ("503 Service Unavailable", "404 Not Found")),

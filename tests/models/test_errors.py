@@ -92,7 +92,7 @@ def test_it_travels_between_processes_as_a_value(error: type[DermServeError]) ->
     assert (copy.status, copy.code, copy.retry_after_s) == (
         error.status,
         error.code,
-        error.retry_after_s,
+        error(message).retry_after_s,
     )
 
 
