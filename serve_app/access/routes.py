@@ -33,7 +33,8 @@ _TABLE: tuple[tuple[str, Need], ...] = (
     (r"(GET|HEAD|OPTIONS) .*", "a key"),
     (r".*", Role.ADMIN),
 )
-# Whoever adds a route that reads a body names it here: others get none that is not announced.
+# Whoever adds a route that changes something says here what it reads. What is no route is answered
+# with 404 at once, whatever it carries.
 _BODIES: tuple[tuple[str, Body], ...] = (
     (r"POST /predict(/batch)?", "images"),
     (r"POST /explain", "images"),
@@ -43,7 +44,10 @@ _BODIES: tuple[tuple[str, Body], ...] = (
     (r"POST /retrain", "fields"),
     (r"POST /v2/repository/index", "fields"),
     (r"POST /v2/repository/models/.+/load", "fields"),
-    (r".*", "nothing"),
+    (r"(GET|HEAD|OPTIONS|DELETE) .*", "nothing"),
+    (r"POST /models/.+", "nothing"),
+    (r"POST /v2/repository/models/.+/unload", "nothing"),
+    (r".*", "images"),
 )
 
 _ROUTES_OF_PROCEDURES = {

@@ -148,7 +148,7 @@ def test_a_deployment_without_a_model_says_what_to_do(
         ):
             assert _error(response) == (503, "model_unavailable")
             assert int(response.headers["retry-after"]) > 0
-            assert "dermserve train" in response.json()["error"]["message"]
+            assert "`dermserve models list`" in response.json()["error"]["message"]
 
 
 def test_a_passed_deadline_is_said(server: LocalServer, client: httpx.Client, jpeg: bytes) -> None:
