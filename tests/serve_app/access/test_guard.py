@@ -141,7 +141,6 @@ async def test_a_body_where_none_belongs(http: httpx.AsyncClient, method: str) -
         ("POST", "/retrain"),
         ("POST", "/v2/repository/index"),
         ("POST", "/v2/repository/models/dermserve/load"),
-        ("POST", "/nothing"),
         ("OPTIONS", "/uploads"),
     ],
 )
