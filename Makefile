@@ -49,7 +49,7 @@ $(VENV)/.audit: $(READY)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[audit]'
 	@touch $@
 
-audit: $(VENV)/.audit  ## Look for known vulnerabilities of the pinned versions (asks pypi.org)
+audit: $(VENV)/.audit  ## Look for known vulnerabilities of the pinned versions (asks a public service)
 	@# --strict: a version that the service does not know is a failure, not a pass.
 	$(BIN)/pip-audit --strict --no-deps --disable-pip --requirement constraints.txt
 
