@@ -20,7 +20,7 @@ $(READY): pyproject.toml constraints.txt
 install: $(READY)  ## Make the environment in .venv
 
 serve: $(READY)  ## Start the server on http://127.0.0.1:8000; DASHBOARD=1 starts the web dashboard too
-	@$(if $(DASHBOARD),$(BIN)/dermserve-dashboard & trap "kill $$!" EXIT;,exec) $(BIN)/dermserve up
+	@$(if $(DASHBOARD),$(BIN)/dermserve-dashboard & trap "kill $$! 2>/dev/null" EXIT;,exec) $(BIN)/dermserve up
 
 dashboard: $(READY)  ## Start the web dashboard on http://127.0.0.1:8501, beside a running server
 	@exec $(BIN)/dermserve-dashboard

@@ -172,6 +172,8 @@ def _frontend(tls: Tls | None, pem: Path | None) -> Callable[[re.Match[str]], st
             "http-request set-header x-forwarded-proto https if { ssl_fc }",
         ]
     lines += [
+        # Without a route_prefix: nobody tells the edge of one. Under a prefix, HAProxy's own
+        # errors have our form everywhere.
         "acl edge_v2 path /v2",
         "acl edge_v2 path_beg /v2/",
         # What `_http_error` puts around its message.

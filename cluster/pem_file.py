@@ -15,6 +15,9 @@ from models.errors import InvalidConfiguration
 
 NAME = "edge.pem"
 
+_NEW_NAME = "edge.new"
+"""Of the next one, until it takes the place of the last."""
+
 
 def place_pem(tls: Tls, folder: Path, *, reloading: bool) -> Path:
     """Write the file anew from what the operator names.
@@ -40,6 +43,16 @@ def place_pem(tls: Tls, folder: Path, *, reloading: bool) -> Path:
     return path
 
 
+def remove_pem(folder: Path) -> None:
+    """Remove the file, and one that was not finished.
+
+    Args:
+        folder: of HAProxy's configuration.
+    """
+    for name in (NAME, _NEW_NAME):
+        (folder / name).unlink(missing_ok=True)
+
+
 def remove_leftovers(own: Path) -> None:
     """Remove the files of servers that were killed.
 
@@ -52,7 +65,7 @@ def remove_leftovers(own: Path) -> None:
         if runs or configuration.parent.is_symlink():
             continue
         try:
-            configuration.with_name(NAME).unlink(missing_ok=True)
+            remove_pem(configuration.parent)
         except OSError:  # another user's
             continue
 
@@ -70,7 +83,7 @@ def _running() -> list[list[bytes]]:
 
 def _write(pem: bytes, path: Path) -> None:
     """Replace a private key so that nobody else can read it at any time, and one is there."""
-    new = path.with_suffix(".new")
+    new = path.with_name(_NEW_NAME)
     new.unlink(missing_ok=True)
     descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with open(descriptor, "wb") as file:

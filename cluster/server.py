@@ -16,7 +16,7 @@ import httpx
 from cluster.edge import MAX_REQUESTS_VARIABLE
 from cluster.environment import ray_environment
 from cluster.listening import check_listening
-from cluster.pem_file import NAME
+from cluster.pem_file import remove_pem
 from cluster.tls import PORT_VARIABLE, Tls, check_tls
 from data.catalogue.database import CATALOGUE_VARIABLE, catalogue_url
 from data.image_store import IMAGES_VARIABLE, images_url
@@ -145,9 +145,7 @@ class LocalServer:
         finally:
             ray.shutdown()
             for node in self._nodes:  # where Ray has each node's HAProxy
-                (Path(RAY_SERVE_HAPROXY_CONFIG_FILE_LOC).parent / node / NAME).unlink(
-                    missing_ok=True
-                )
+                remove_pem(Path(RAY_SERVE_HAPROXY_CONFIG_FILE_LOC).parent / node)
 
     def deploy(self) -> None:
         """Put the configuration: what is running becomes what it says."""

@@ -12,18 +12,15 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from models.errors import InvalidConfiguration
+
+# Each replica goes by these as well: what HTTPS is answered on decides whether keys are needed.
 from serve_app.access.reach import (
-    DEFAULT_TLS_HOST,
     TLS_CERTIFICATE_VARIABLE,
     TLS_HOST_VARIABLE,
     is_loopback,
+    no_key,
     tls_host_of,
 )
-
-# Each replica goes by these two as well: what HTTPS is answered on decides whether keys are needed.
-CERTIFICATE_VARIABLE = TLS_CERTIFICATE_VARIABLE
-HOST_VARIABLE = TLS_HOST_VARIABLE
-DEFAULT_HOST = DEFAULT_TLS_HOST
 
 KEY_VARIABLE = "DERMSERVE_TLS_KEY"
 """PEM file of the private key, if the certificate's file has it not."""
@@ -55,25 +52,24 @@ def tls_of(environment: Mapping[str, str]) -> Tls | None:
     Raises:
         InvalidConfiguration: if it cannot be meant so.
     """
-    certificate = environment.get(CERTIFICATE_VARIABLE)
-    if not certificate:
-        for variable in (KEY_VARIABLE, HOST_VARIABLE, PORT_VARIABLE):
+    host = tls_host_of(environment)
+    if host is None:
+        for variable in (KEY_VARIABLE, TLS_HOST_VARIABLE, PORT_VARIABLE):
             if environment.get(variable):
                 raise InvalidConfiguration(
-                    f"{variable} is set, and {CERTIFICATE_VARIABLE} is not: nothing would be "
+                    f"{variable} is set, and {TLS_CERTIFICATE_VARIABLE} is not: nothing would be "
                     "encrypted. Name the certificate's file, or unset both."
                 )
         return None
     port = environment.get(PORT_VARIABLE) or str(DEFAULT_PORT)
     if not port.isdecimal() or not 0 < int(port) < 2**16:
         raise InvalidConfiguration(f"{PORT_VARIABLE} must be a port, and is {port!r:.50}.")
-    host = tls_host_of(environment) or DEFAULT_HOST
     if not _HOST.fullmatch(host):
-        raise InvalidConfiguration(f"{HOST_VARIABLE} must be an address, and is {host!r:.50}.")
-    key = environment.get(KEY_VARIABLE)
+        raise InvalidConfiguration(f"{TLS_HOST_VARIABLE} must be an address, and is {host!r:.50}.")
+    certificate, key = environment[TLS_CERTIFICATE_VARIABLE], environment.get(KEY_VARIABLE)
     if _UNQUOTABLE.search(certificate):
         raise InvalidConfiguration(
-            f"{CERTIFICATE_VARIABLE} has a quote or a line break in its path. Rename the file."
+            f"{TLS_CERTIFICATE_VARIABLE} has a quote or a line break in its path. Rename the file."
         )
     return Tls(
         certificate=Path(certificate).absolute(),
@@ -100,9 +96,9 @@ def check_tls(environment: Mapping[str, str], catalogue: str | None = None) -> T
         return None
     if environment.get("RAY_SERVE_ENABLE_HA_PROXY") == "0":
         raise InvalidConfiguration(
-            f"{CERTIFICATE_VARIABLE} is set, and it is HAProxy that encrypts, which is switched "
-            "off or does not run here. Set RAY_SERVE_ENABLE_HA_PROXY=1, or put a proxy with TLS in "
-            "front."
+            f"{TLS_CERTIFICATE_VARIABLE} is set, and it is HAProxy that encrypts, which is "
+            "switched off or does not run here. Set RAY_SERVE_ENABLE_HA_PROXY=1, or put a proxy "
+            "with TLS in front."
         )
     pem_of(tls)
     # Here, because HAProxy waits for this module at every change of replicas.
@@ -113,11 +109,7 @@ def check_tls(environment: Mapping[str, str], catalogue: str | None = None) -> T
         database = Database(catalogue)
         try:
             if not Keys(database).all():
-                raise InvalidConfiguration(
-                    f"There is no API key yet, and {tls.host}:{tls.port} is reached by other "
-                    "machines. Make a key with `dermserve keys create --name NAME --role "
-                    f"predict`, or set {HOST_VARIABLE}=127.0.0.1."
-                )
+                raise InvalidConfiguration(no_key(None, tls.host))
         finally:
             database.close()
     return tls
@@ -134,15 +126,15 @@ def pem_of(tls: Tls, *, expired: bool = False) -> bytes:
         InvalidConfiguration: if a file cannot be read, is no such thing, does not fit the other
             or is not valid today.
     """
-    chain = _read(tls.certificate, CERTIFICATE_VARIABLE)
+    chain = _read(tls.certificate, TLS_CERTIFICATE_VARIABLE)
     try:
         certificate = x509.load_pem_x509_certificates(chain)[0]
     except ValueError as error:
         raise InvalidConfiguration(
-            f"{tls.certificate} ({CERTIFICATE_VARIABLE}) holds no certificate in PEM form."
+            f"{tls.certificate} ({TLS_CERTIFICATE_VARIABLE}) holds no certificate in PEM form."
         ) from error
     holder, variable = (
-        (tls.certificate, CERTIFICATE_VARIABLE) if tls.key is None else (tls.key, KEY_VARIABLE)
+        (tls.certificate, TLS_CERTIFICATE_VARIABLE) if tls.key is None else (tls.key, KEY_VARIABLE)
     )
     found = _PRIVATE_KEY.search(chain if tls.key is None else _read(tls.key, KEY_VARIABLE))
     if found is None:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 
 from dashboard.batch_table import BatchRow
 from dashboard.failure_text import failure_text
-from dashboard.image_files import ImageFile
+from dashboard.image_files import ImageFile, TooMany
 from dashboard.label_list import LabelList
 from dashboard.thumbnail import data_url
 from dermserve_client import BatchItem, Client, DermServeError
@@ -88,11 +88,13 @@ class BatchJob:
                 if self._stopped.is_set():
                     return
                 self._classify(chunk)
+        except TooMany as error:
+            self._failure = str(error)
         except DermServeError as error:
             self._failure = failure_text(error)
         except Exception as error:
             logger.exception("A batch ended early")
-            self._failure = str(error) if isinstance(error, ValueError) else failure_text(error)
+            self._failure = failure_text(error)
 
     def _classify(self, chunk: list[tuple[int, ImageFile]]) -> None:
         ready = [(place, file) for place, file in chunk if file.data is not None]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import streamlit as st
 
@@ -67,6 +68,24 @@ def client() -> Client:
     if problem == AWAY:
         raise Unreachable(AWAY)
     return _client(*_address())
+
+
+@st.cache_data(ttl=300, max_entries=32, show_spinner=False)
+def _evaluation(url: str, version: str, package_hash: str, _client: Client) -> dict[str, Any]:
+    return _client.model_evaluation(version)
+
+
+def evaluation(version: str, package_hash: str) -> dict[str, Any]:
+    """Numbers of a version's report, kept for all sessions: they belong to the package.
+
+    Args:
+        version: its name.
+        package_hash: as the server has just told it to this session.
+
+    Raises:
+        NotFound: if there is no report of it.
+    """
+    return _evaluation(surroundings().url, version, package_hash, client())
 
 
 def readings() -> Readings:

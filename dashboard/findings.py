@@ -22,39 +22,39 @@ def class_finding(by_class: Mapping[str, int], what: str) -> str:
     most = max(by_class, key=lambda code: by_class[code])
     present = {code: number for code, number in by_class.items() if number}
     least = min(present, key=lambda code: present[code])
-    said = (
-        f"{total:,} {what}: {percent(by_class[most] / total)} show {name_of(most)}"
-        if by_class[most]
-        else ""
-    )
-    if len(present) > 1:
-        ratio = by_class[most] / present[least]
-        said += f", {ratio:.0f} times as many as {name_of(least)} ({present[least]:,})"
+    said = f"{total:,} {what}: {percent(by_class[most] / total)} show {name_of(most)}"
+    ratio = by_class[most] / present[least]
+    if ratio > 1:
+        times = f"{ratio:.3g}" if ratio < 100 else f"{ratio:,.0f}"
+        said += f", {times} times as many as {name_of(least)} ({present[least]:,})"
     missing = [name_of(code) for code, number in by_class.items() if not number]
     return f"{said}." + (f" None show {listing(missing, 'or')}." if missing else "")
 
 
-def size_finding(sizes: Sequence[tuple[int, int, int]]) -> str:
+def size_finding(sizes: Sequence[tuple[int, int, int]], stored: int) -> str:
     """How large the stored images are.
 
     Args:
-        sizes: width and height in pixels, and how many images have them.
+        sizes: width and height in pixels, and how many images have them; the most frequent.
+        stored: images of whatever size; more, if not every size is listed.
     """
-    total = sum(number for _, _, number in sizes)
-    if not total:
+    listed = sum(number for _, _, number in sizes)
+    if not listed:
         return "Nothing has been uploaded yet, so that there are no sizes to show."
     width, height, most = max(sizes, key=lambda each: each[2])
     small = sum(number for w, h, number in sizes if min(w, h) < 224)
     said = (
-        f"{count(total, 'stored image')} in {count(len(sizes), 'size')}; the most frequent is "
-        f"{width} x {height} pixels ({percent(most / total)})."
+        f"{count(listed, 'stored image')}{f' of {stored:,}' if listed < stored else ''} in "
+        f"{count(len(sizes), 'size')}; the most frequent is {width} x {height} pixels "
+        f"({percent(most / max(listed, stored))})."
     )
     if small:
         return (
-            f"{said} {count(small, 'image')} {'is' if small == 1 else 'are'} smaller than the "
-            "224 pixels that the model sees, and had to be enlarged."
+            f"{said} {'At least ' if listed < stored else ''}{count(small, 'image')} "
+            f"{'is' if small == 1 else 'are'} smaller than the 224 pixels that the model sees, "
+            "and had to be enlarged."
         )
-    return f"{said} None is smaller than the 224 pixels that the model sees."
+    return f"{said} None of these is smaller than the 224 pixels that the model sees."
 
 
 def performance_finding(by_class: Mapping[str, Mapping[str, float | None]]) -> str:
@@ -133,10 +133,7 @@ def history_finding(history: Sequence[Mapping[str, Any]]) -> str:
     """How training went."""
     scored = [each for each in history if each.get("balanced_accuracy") is not None]
     if not scored:
-        return (
-            "This version came without training curves: only its last layer was refitted, which "
-            "takes no epochs."
-        )
+        return "This version came without training curves."
     best = max(scored, key=lambda each: each["balanced_accuracy"])
     last = scored[-1]
     said = (
@@ -161,7 +158,7 @@ def versions_finding(versions: Sequence[tuple[str, float]], champion: str) -> st
     best = max(versions, key=lambda each: each[1])
     scores = dict(versions)
     if len(versions) == 1:
-        return f"There is one version, {best[0]}, with a balanced accuracy of {best[1]:.3f}."
+        return f"One version has a balanced accuracy on record: {best[0]} ({best[1]:.3f})."
     said = f"{len(versions)} versions; the best on the test images is {best[0]} ({best[1]:.3f})"
     if champion not in scores:
         return f"{said}."

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from dashboard.wording import count
+from dashboard.wording import count, interval
 from dermserve_client.versions import ModelSummary
 
 RULE_NAMES: dict[str, str] = {
@@ -83,18 +83,12 @@ def side_by_side(
         rows.append(
             {
                 "Measure": name,
-                f"Champion {names[0]}": _estimate(old),
-                f"Challenger {names[1]}": _estimate(new),
+                f"Champion {names[0]}": interval(old["value"], old.get("low"), old.get("high")),
+                f"Challenger {names[1]}": interval(new["value"], new.get("low"), new.get("high")),
                 "Change": f"{change:+.3f} ({better})",
             }
         )
     return rows
-
-
-def _estimate(estimate: Mapping[str, Any]) -> str:
-    if estimate.get("low") is None or estimate.get("high") is None:
-        return f"{estimate['value']:.3f}"
-    return f"{estimate['value']:.3f} ({estimate['low']:.3f} to {estimate['high']:.3f})"
 
 
 def version_label(model: ModelSummary) -> str:

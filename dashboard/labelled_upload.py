@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -28,6 +29,11 @@ class Told:
 
     sent: Labelled
     result: UploadResult
+
+
+def names_given_twice(names: Iterable[str]) -> list[str]:
+    """Names of more than one file, which no table of labels can tell apart."""
+    return [name for name, number in Counter(names).items() if number > 1]
 
 
 def upload_all(

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dashboard.lesion_classes import ACCENT, INK, LINE
-from dermserve_client.connection import URL_VARIABLE
+from dermserve_client.connection import API_KEY_VARIABLE, URL_VARIABLE
 
 PORT = 8501
 HOST = "127.0.0.1"
@@ -77,6 +77,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     if given.url:
         os.environ[URL_VARIABLE] = given.url
+    # Each session brings its own key: with this one, every visitor would act as the operator.
+    os.environ.pop(API_KEY_VARIABLE, None)
     allowed = ["localhost", "127.0.0.1", "[::1]", *given.allow_host]
     if given.host not in (HOST, "localhost", "::1"):
         # Whoever reaches it may do what the server lets this machine do.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -69,18 +70,47 @@ def _bound(bucket: Bucket) -> float:
     return float("inf") if bucket.le is None else bucket.le
 
 
+def _fell(before: Metrics, after: Metrics) -> bool:
+    earlier = {bucket.le: bucket.count for bucket in before.latency}
+    return after.requests < before.requests or any(
+        bucket.count < earlier.get(bucket.le, 0) for bucket in after.latency
+    )
+
+
 class Readings:
     """The newest readings, shared by all who look at one server; safe between threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._kept: deque[Metrics] = deque(maxlen=KEPT)
+        self._asked: float | None = None
+
+    def due(self, every_s: float) -> bool:
+        """Whether the caller is to read now: true for one of all who ask within so long."""
+        with self._lock:
+            now = time.monotonic()
+            if self._asked is not None and now - self._asked < every_s:
+                return False
+            self._asked = now
+            return True
+
+    def missed(self) -> None:
+        """The reading failed: whoever asks next is to try as well, and shall see why."""
+        with self._lock:
+            self._asked = None
 
     def add(self, reading: Metrics) -> None:
-        """Take a reading in, unless it is one that is here already or older."""
+        """Take a reading in, unless it is one that is here already or older.
+
+        If counts fell, a replica took its own along, and nothing before can be compared.
+        """
         with self._lock:
-            if not self._kept or reading.time > self._kept[-1].time:
-                self._kept.append(reading)
+            if self._kept:
+                if reading.time <= self._kept[-1].time:
+                    return
+                if _fell(self._kept[-1], reading):
+                    self._kept.clear()
+            self._kept.append(reading)
 
     def latest(self) -> Metrics | None:
         """The newest reading."""
@@ -137,7 +167,7 @@ def latency_rows(buckets: Sequence[Bucket]) -> list[dict[str, object]]:
         )
         if low == 0 and bucket.le is not None:
             text = f"up to {duration(bucket.le)}"
-        rows.append({"seconds": text, "requests": max(0, bucket.count - below), "order": low})
+        rows.append({"seconds": text, "requests": max(0, bucket.count - below)})
         low, below = low if bucket.le is None else bucket.le, max(below, bucket.count)
     filled = [place for place, row in enumerate(rows) if row["requests"]]
     return rows[filled[0] : filled[-1] + 1] if filled else []

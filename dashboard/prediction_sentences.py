@@ -24,8 +24,6 @@ def class_sentence(prediction: Prediction) -> str:
 def set_sentence(prediction: Prediction) -> str:
     """What cannot be ruled out."""
     names = [name_of(code) for code in prediction.prediction_set]
-    if not names:
-        return "No class fits well enough to be kept; the picture is unlike what the model knows."
     if len(names) == 1:
         return f"Only {names[0]} is left; the other six can be ruled out."
     return f"{len(names)} classes cannot be ruled out: {listing(names)}."

@@ -42,7 +42,7 @@ class Metrics(Answer):
     """Counts since the replicas started. They fall when a replica ends; take differences."""
 
     time: datetime
-    """When they were read."""
+    """Of this answer; counts are up to 2 s older."""
     requests: int
     """Predictions answered, a batch request counting once."""
     latency: list[Bucket]
@@ -104,8 +104,13 @@ def metrics() -> Call[Metrics]:
         Unavailable: if no node of the server answers with its metrics.
         DermServeError: its root, and of what may go wrong on the way.
     """
-    headers = {"headers": {"accept": "application/json"}}
-    return Call("GET", "/metrics", as_model(Metrics), repeatable=True, body=headers)
+    return Call(
+        "GET",
+        "/metrics",
+        as_model(Metrics),
+        repeatable=True,
+        body={"headers": {"accept": "application/json"}},
+    )
 
 
 def data_summary() -> Call[DataSummary]:

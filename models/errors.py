@@ -1,11 +1,13 @@
 """The error tree: every error that may reach a user, with its HTTP status and a stable code.
 
-Each error takes one message that says what is wrong and what to do about it. Errors
-travel between replicas as values, so they carry nothing but that message.
+Each error takes one message that says what is wrong and what to do about it. Errors travel
+between replicas as values, so they carry nothing but that message and, at most, some seconds to
+wait.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import ClassVar
@@ -155,14 +157,14 @@ class RateLimited(DermServeError):
 
     Args:
         message: as for all errors.
-        retry_after_s: after which the same request passes.
+        retry_after_s: after which the same request passes; rounded up to whole seconds.
     """
 
     status, code = 429, "rate_limited"
 
-    def __init__(self, message: str, retry_after_s: int = 1) -> None:
+    def __init__(self, message: str, retry_after_s: float = 1) -> None:
         super().__init__(message)
-        self.retry_after_s = retry_after_s
+        self.retry_after_s = max(1, math.ceil(retry_after_s))
 
 
 # What the state of the server forbids.

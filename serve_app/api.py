@@ -8,6 +8,7 @@ from importlib.metadata import version
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi_offline import FastAPIOffline
+from starlette._utils import get_route_path  # what the router and the guard go by
 from starlette.exceptions import HTTPException
 
 from models.errors import (
@@ -28,6 +29,7 @@ from serve_app.body import invalid_fields
 from serve_app.hot_path import with_hot_path
 from serve_app.metrics_api import metrics_routes
 from serve_app.models_api import model_routes
+from serve_app.open_inference.metadata import is_ours
 from serve_app.open_inference.protocol import OpenInference
 from serve_app.open_inference.rest import open_inference_routes
 from serve_app.predict_api import add_predict_routes, answer_predict
@@ -132,12 +134,11 @@ def create_api(
 
 def _refuse(error: DermServeError, path: str, request_id: str) -> Response:
     """The answer of an error, in the form of the protocol that was asked for."""
-    open_inference = f"{path}/".startswith("/v2/")
-    return error_response(error, request_id, open_inference=open_inference)
+    return error_response(error, request_id, open_inference=is_ours(path))
 
 
 async def _answer_error(request: Request, error: DermServeError) -> Response:
-    return _refuse(error, request.url.path, request_id_of(request))
+    return _refuse(error, get_route_path(request.scope), request_id_of(request))
 
 
 async def _answer_framework_error(request: Request, error: HTTPException) -> Response:
@@ -150,7 +151,7 @@ async def _answer_framework_error(request: Request, error: HTTPException) -> Res
         known = MethodNotAllowed(f"There is no {where}. See /docs for its methods.")
     else:
         known = MalformedRequest(str(error.detail))
-    response = _refuse(known, request.url.path, request_id_of(request))
+    response = _refuse(known, get_route_path(request.scope), request_id_of(request))
     response.headers.update(error.headers or {})  # a 405 has to say what is allowed
     return response
 
@@ -158,11 +159,11 @@ async def _answer_framework_error(request: Request, error: HTTPException) -> Res
 async def _answer_invalid(request: Request, error: RequestValidationError) -> Response:
     """Parameters that FastAPI has refused, in our own form."""
     known = InvalidField(invalid_fields(error.errors()))
-    return _refuse(known, request.url.path, request_id_of(request))
+    return _refuse(known, get_route_path(request.scope), request_id_of(request))
 
 
 async def _answer_bug(request: Request, error: Exception) -> Response:
     """A bug of ours: the log gets the traceback, the client an id to quote."""
     logger.exception("Unexpected error in %s", request.url.path, exc_info=error)
     bug = DermServeError(MISTAKE)
-    return _refuse(bug, request.url.path, request_id_of(request))
+    return _refuse(bug, get_route_path(request.scope), request_id_of(request))

@@ -21,9 +21,11 @@ from models.errors import (
 )
 from serve_app.form import is_form, open_form, refuse_above, refuse_announced
 
+MAX_JSON_BYTES = 64 * 1024
+"""Of the body of a route that takes no images."""
+
 # Room for part headers and boundaries on top of the images themselves.
 _FORM_OVERHEAD_BYTES = 64 * 1024
-MAX_JSON_BYTES = 64 * 1024
 _MAX_PROBLEMS = 5  # named in one answer
 
 Model = TypeVar("Model", bound=BaseModel)

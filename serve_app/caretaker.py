@@ -10,8 +10,9 @@ import logging
 import threading
 from dataclasses import dataclass
 
+from data.catalogue.audit import catalogue_id
 from data.catalogue.database import Database
-from data.catalogue.retention import catalogue_id, expired_uploads, needed_images
+from data.catalogue.retention import expired_uploads, needed_images
 from data.image_store import ORPHANS_FILE, OWNER_FILE, ImageStore
 from models.errors import DermServeError, NotFound
 from serve_app.archivist import Archivist
@@ -126,7 +127,11 @@ class Caretaker:
         own: str | None,
         owner: str | None,
     ) -> bool:
-        """Whether the images are the catalogue's, and so few that it is not an old one."""
+        """Whether the images are the catalogue's, and so few that it is not an old one.
+
+        Where the store does not say whose it is, this writes it down, unless too many images are
+        without an upload. Where the answer is no, the log tells the operator what to do.
+        """
         if owner is None:
             # The images are its own, or there are none yet.
             if own is not None and len(lonely) <= _MAX_ORPHANS_SHARE * len(stored):

@@ -19,7 +19,6 @@ MAX_FIELDS = 16
 MAX_TEXT_BYTES = 2 * 1024 * 1024
 """Of all fields without a file together: they wait in memory."""
 
-
 DISK_BYTES = 64 * 1024
 """Of a file that may wait on disk: smaller ones are in memory all the same."""
 

@@ -33,7 +33,7 @@ class Replicas(Exact):
 class MetricsSummary(Exact):
     """Counts since the replicas started. They fall when a replica ends; take differences."""
 
-    time: str = Field(description="ISO 8601, when they were read")
+    time: str = Field(description="ISO 8601, of this answer; counts are up to 2 s older")
     requests: int = Field(description="predictions answered, a batch request counting once")
     latency: list[Bucket] = Field(description="seconds from a request's arrival to its answer")
     stages: dict[str, StageCounts]

@@ -10,14 +10,14 @@ import streamlit as st
 
 from dashboard import charts, findings, frame, line_charts
 from dashboard.confusion import confusion_sentences
-from dashboard.connection import client, failures_shown, surroundings
+from dashboard.connection import client, evaluation, failures_shown, surroundings
 from dashboard.failure_text import failure_text
 from dashboard.gate_report import version_label
 from dashboard.lesion_classes import CODES, name_of
 from dashboard.live_metrics import latency_rows, latency_sentence
 from dashboard.tables import table_html
 from dashboard.wording import interval, plain
-from dermserve_client import Client, DataSummary, DermServeError, ModelList
+from dermserve_client import Client, DataSummary, DermServeError, ModelCard, ModelList
 
 _SPLITS = {"train": "training", "validation": "validation", "test": "test", "uploads": "uploads"}
 
@@ -56,8 +56,8 @@ def _model(version: str, known: ModelList) -> None:
     st.header("Model", anchor=False)
     card = client().model(version)
     by_class = card.manifest["metrics"].get("test", {}).get("by_class", {})
-    report = _evaluation(version)
-    evaluation = report.get("evaluation", {})
+    report = _report(card)
+    found = report.get("evaluation", {})
     left, right = st.columns(2, gap="large")
     with left:
         st.subheader("Performance by class", anchor=False)
@@ -66,29 +66,23 @@ def _model(version: str, known: ModelList) -> None:
         if by_class:
             st.altair_chart(charts.performance_heatmap(by_class), alt=sentence)
     with right:
-        _reliability(evaluation)
+        _reliability(found)
     left, right = st.columns(2, gap="large")
     with left:
-        _confusion(evaluation)
+        _confusion(found)
     with right:
         _versions(known)
     _curves(report)
-    _subgroups(evaluation)
+    _subgroups(found)
     _documents(version, card.card, card.report)
 
 
-@st.cache_data(ttl=300, max_entries=32, show_spinner=False)
-def _evaluation_of(url: str, version: str, package_hash: str, _client: Any) -> dict[str, Any]:
-    return _client.model_evaluation(version)  # type: ignore[no-any-return]
-
-
-def _evaluation(version: str) -> dict[str, Any]:
+def _report(card: ModelCard) -> dict[str, Any]:
     """Numbers of a version's report; nothing if it came without one."""
-    card = client().model(version)
     if not card.report:
         st.info("This version came without an evaluation report.")
         return {}
-    return _evaluation_of(surroundings().url, version, card.package_hash, client())
+    return evaluation(card.version, card.package_hash)
 
 
 def _reliability(evaluation: Mapping[str, Any]) -> None:
@@ -246,7 +240,8 @@ def _sizes(summary: DataSummary) -> None:
         st.caption("The server does not say at the moment what has been uploaded.")
         return
     sizes = [(size.width, size.height, size.images) for size in summary.uploads.sizes]
-    sentence = findings.size_finding(sizes)
+    stored = sum(summary.uploads.labelled.values()) + summary.uploads.needs_label
+    sentence = findings.size_finding(sizes, stored)
     st.markdown(plain(sentence))
     if sizes:
         st.altair_chart(charts.size_bars(sizes), alt=sentence)

@@ -8,13 +8,13 @@ import streamlit as st
 
 from dashboard import frame
 from dashboard.connection import client, failures_shown
-from dashboard.image_files import TooMany, count_files, image_files
+from dashboard.image_files import TooMany, count_files, image_files, is_archive
 from dashboard.label_list import LabelList, read_labels
-from dashboard.labelled_upload import Labelled, Told, upload_all
+from dashboard.labelled_upload import Labelled, Told, names_given_twice, upload_all
 from dashboard.lesion_classes import CODES, NAMES
 from dashboard.upload_sentences import SOURCES, upload_finding, verdict_rows
 from dashboard.views import retraining, versions
-from dashboard.wording import count, plain
+from dashboard.wording import count, listing, plain
 from dermserve_client.uploads import LabelSource
 
 _TOLD = "uploaded"
@@ -112,7 +112,7 @@ def _labels(how: str, files: list[Any], turn: int) -> dict[str, str | None] | La
             st.error(plain(problem))
         if not found.problems and found.labels:
             missing = sum(found.label_of(file.name) is None for file in files)
-            if missing and not any(file.name.lower().endswith(".zip") for file in files):
+            if missing and not any(is_archive(file.name) for file in files):
                 st.caption(f"{count(missing, 'file')} without a label will wait for review.")
         return None if found.problems else found
     return _each(files, turn)
@@ -122,9 +122,18 @@ def _each(files: list[Any], turn: int) -> dict[str, str | None] | None:
     if not files:
         st.caption("Choose the pictures first.")
         return None
-    if len(files) > _EACH_MOST or any(file.name.lower().endswith(".zip") for file in files):
+    if len(files) > _EACH_MOST or any(is_archive(file.name) for file in files):
         st.warning(
             f"For more than {_EACH_MOST} files, or for an archive, give the labels as a CSV file."
+        )
+        return None
+    twice = names_given_twice(file.name for file in files)
+    if twice:
+        st.warning(
+            plain(
+                f"More than one file is called {listing(twice)}. Rename them, or upload them one "
+                "after the other."
+            )
         )
         return None
     table = st.data_editor(
@@ -134,7 +143,8 @@ def _each(files: list[Any], turn: int) -> dict[str, str | None] | None:
         column_config={
             "Label": st.column_config.SelectboxColumn(options=[NAMES[code] for code in CODES])
         },
-        key=f"each_{turn}_{len(files)}",
+        # Streamlit keeps what was edited under a key by row, whatever stands in the row by then.
+        key=f"each_{turn}_{'_'.join(file.file_id for file in files)}",
     )
     codes = {name: code for code, name in NAMES.items()}
     return {row["Picture"]: codes.get(row["Label"] or "") for row in table}

@@ -7,7 +7,7 @@ from typing import Any
 import streamlit as st
 
 from dashboard import line_charts
-from dashboard.connection import client, failures_shown, feed
+from dashboard.connection import client, evaluation, failures_shown, feed
 from dashboard.gate_report import decision_sentence, rule_rows, side_by_side
 from dashboard.run_sentences import (
     history_rows,
@@ -129,9 +129,10 @@ def _side_by_side(run: Run) -> None:
     if run.champion_version is None or run.challenger_version is None:
         return
     names = (run.champion_version, run.challenger_version)
+    hashes = {model.version: model.package_hash for model in client().models().models}
     try:
-        champion, challenger = (client().model_evaluation(name) for name in names)
-    except NotFound:
+        champion, challenger = (evaluation(name, hashes[name]) for name in names)
+    except (KeyError, NotFound):
         st.caption("One of the two versions is not in the registry, or came without a report.")
         return
     rows = side_by_side(champion["evaluation"], challenger["evaluation"], names)

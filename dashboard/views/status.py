@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from datetime import datetime
 
 import streamlit as st
 
@@ -11,9 +11,12 @@ from dashboard.connection import client, failures_shown, health, readings, surro
 from dashboard.live_metrics import Window, window_sentence
 from dashboard.tables import Figure, figures_html, table_html
 from dashboard.wording import ago, at, count, duration, plain
-from dermserve_client import Health, Metrics, Rollout
+from dermserve_client import DermServeError, Health, Metrics, Rollout
 
 _EVERY_S = 2.0
+_FRESH_S = 1.5
+"""Less, or a browser that asks a little early would miss every other reading."""
+
 _WINDOW_S = 300.0
 
 STAGES = {
@@ -94,9 +97,12 @@ def _notes(found: Health) -> None:
 def _live() -> None:
     with failures_shown():
         kept = readings()
-        latest = kept.latest()
-        if latest is None or _older(latest, _EVERY_S):
-            kept.add(client().metrics())
+        if kept.due(_FRESH_S):
+            try:
+                kept.add(client().metrics())
+            except DermServeError:
+                kept.missed()
+                raise
         window, latest = kept.window(_WINDOW_S), kept.latest()
         if latest is None:
             return
@@ -109,10 +115,6 @@ def _live() -> None:
                 alt=f"Line of requests per second. {window_sentence(window)}",
             )
         _replicas(latest)
-
-
-def _older(reading: Metrics, seconds: float) -> bool:
-    return (datetime.now(timezone.utc) - reading.time).total_seconds() > seconds
 
 
 def _figures(window: Window | None, latest: Metrics) -> None:

@@ -115,6 +115,19 @@ def latest(database: Database, limit: int) -> tuple[AuditEntry, ...]:
         return tuple(_entry(row) for row in session.scalars(statement))[::-1]
 
 
+def catalogue_id(database: Database) -> str | None:
+    """What tells a catalogue from all others; None as long as nothing was ever written down.
+
+    It is the hash of the first row of the audit log, which has the moment in it and stays: in a
+    backup, and in a copy in another database.
+
+    Raises:
+        CatalogueUnavailable: if the catalogue cannot be read.
+    """
+    with database.reading() as session:
+        return session.scalar(select(AuditRow.hash).order_by(AuditRow.number).limit(1))
+
+
 def _entry(row: AuditRow) -> AuditEntry:
     return AuditEntry(
         row.number, row.time, row.event, row.actor, row.details, row.previous, row.hash

@@ -1,4 +1,4 @@
-"""Retention: which uploads are past their time, and which images are needed by whom."""
+"""Retention: which uploads are past their time, and which images an upload still needs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import timedelta
 from sqlalchemy import select
 
 from data.catalogue.database import Database, now
-from data.catalogue.tables import AuditRow, UploadRow
+from data.catalogue.tables import UploadRow
 
 
 def expired_uploads(database: Database, days: float, limit: int) -> tuple[str, ...]:
@@ -35,16 +35,3 @@ def needed_images(database: Database) -> frozenset[str]:
     """
     with database.reading() as session:
         return frozenset(session.scalars(select(UploadRow.image_key)))
-
-
-def catalogue_id(database: Database) -> str | None:
-    """What tells a catalogue from all others; None as long as nothing was ever written down.
-
-    It is the hash of the first row of the audit log, which has the moment in it and stays: in a
-    backup, and in a copy in another database.
-
-    Raises:
-        CatalogueUnavailable: if the catalogue cannot be read.
-    """
-    with database.reading() as session:
-        return session.scalar(select(AuditRow.hash).order_by(AuditRow.number).limit(1))

@@ -21,6 +21,7 @@ from serve_app.access.budgets import Budgets
 from serve_app.access.caller import Caller
 from serve_app.access.key_ring import KeyRing
 from serve_app.access.reach import is_loopback, no_key, tls_host_of
+from serve_app.access.routes import Need
 from serve_app.settings import ServeSettings
 
 _BEARER = "bearer "
@@ -60,13 +61,13 @@ class Access:
                 raise InvalidConfiguration(no_key(host, tls_host))
 
     async def authorise(
-        self, headers: Mapping[str, str], role: Role | None, size_bytes: int = 0
+        self, headers: Mapping[str, str], need: Need, size_bytes: int = 0
     ) -> Caller:
         """Let a request in, and count it.
 
         Args:
             headers: of the request, or the metadata of a gRPC call; names in lower case.
-            role: that the key must have; None takes any key.
+            need: what the route or procedure takes: nothing, any key, or one with this role.
             size_bytes: of the body.
 
         Raises:
@@ -77,6 +78,8 @@ class Access:
                 is called by another name than this machine's.
             CatalogueUnavailable: if the keys could not be read yet.
         """
+        if need == "nothing":
+            return Caller(None)
         if self._ring.empty and self._local:
             self._refuse_foreign(headers)
             return Caller(None)
@@ -87,9 +90,9 @@ class Access:
                 "KEY`; `dermserve keys create` makes one."
             )
         caller = Caller(await self._ring.find(text))
-        if role is not None and caller.key is not None and role not in caller.key.roles:
+        if isinstance(need, Role) and caller.key is not None and need not in caller.key.roles:
             raise Forbidden(
-                f"The API key {caller.key.id} lacks the role {role.value}. Ask the operator for a "
+                f"The API key {caller.key.id} lacks the role {need.value}. Ask the operator for a "
                 "key that has it."
             )
         self.spend(caller, requests=1, size_bytes=size_bytes)

@@ -5,7 +5,6 @@ A bucket holds a minute's worth and fills evenly, so that a caller may send all 
 
 from __future__ import annotations
 
-import math
 from functools import lru_cache
 
 from throttled import MemoryStore, RateLimiterType, Throttled, per_min
@@ -57,9 +56,8 @@ class Budgets:
     def _take(self, bucket: str, cost: int, limit: int, allowed: str) -> None:
         result = self._bucket(limit).limit(bucket, cost)
         if result.limited:
-            wait_s = max(1, math.ceil(result.state.retry_after))
             raise RateLimited(
                 f"The key may send {allowed} in a minute and has done so. Send the request again "
-                f"in {wait_s} s.",
-                wait_s,
+                "when the seconds in Retry-After are over.",
+                result.state.retry_after,
             )

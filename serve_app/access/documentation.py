@@ -8,6 +8,7 @@ from fastapi import FastAPI
 
 from data.catalogue.api_key import Role
 from serve_app.access.routes import Need, need_of
+from serve_app.open_inference.metadata import is_ours
 
 _SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "`Authorization: Bearer KEY`"},
@@ -23,7 +24,7 @@ _REFUSALS = {
     503: "Overloaded, or a part of the server is away; see Retry-After",
 }
 _TOO_SLOW = {408: "The body did not come within the time that there is for it"}
-_TOO_LARGE = {413: "Too many bytes"}
+_TOO_LARGE = {413: "Too many bytes, or a body where none belongs"}
 
 
 def document_access(app: FastAPI) -> None:
@@ -47,13 +48,12 @@ def document_access(app: FastAPI) -> None:
 
 
 def _describe(operation: dict[str, Any], path: str, need: Need) -> None:
-    refusals = dict(_TOO_SLOW if "requestBody" in operation else {})
+    refusals = _TOO_LARGE | (_TOO_SLOW if "requestBody" in operation else {})
     if need != "nothing":
         operation["security"] = _ANY_OF_THEM
         role = f"`{need.value}`" if isinstance(need, Role) else "that it takes"
         refusals |= {status: text.format(role=role) for status, text in _REFUSALS.items()}
-        refusals |= _TOO_LARGE if "requestBody" in operation else {}
-    schema = "ProtocolError" if f"{path}/".startswith("/v2/") else "ErrorResponse"
+    schema = "ProtocolError" if is_ours(path) else "ErrorResponse"
     content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
     for status, description in refusals.items():
         known = operation["responses"]

@@ -12,7 +12,6 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from data.catalogue.api_key import Role
 from models.errors import BodyTooLarge, DermServeError, NotFound
 from serve_app.access.access import Access
 from serve_app.access.browser import allow_origins, telling
@@ -82,15 +81,9 @@ class _Guard:
             # The router does not see a line break at the end of a path; whatever looks may.
             raise NotFound("No path has a control character, and this one does. Send it without.")
         size_bytes = _announced(headers)
-        need = need_of(method, path)
-        arrived = None
-        if need == "nothing":
-            caller = Caller(None)
-        else:
-            role = need if isinstance(need, Role) else None
-            caller = await self._access.authorise(headers, role, size_bytes or 0)
-            if size_bytes is None and caller.key is not None:
-                arrived = partial(self._spend, caller)
+        caller = await self._access.authorise(headers, need_of(method, path), size_bytes or 0)
+        counts = size_bytes is None and caller.key is not None
+        arrived = partial(self._spend, caller) if counts else None
         _refuse_body(method, path, headers, size_bytes)
         scope[SCOPE_KEY] = caller
         return timed(receive, self._timeout_s, arrived)
@@ -102,7 +95,7 @@ class _Guard:
 def _refuse_body(method: str, path: str, headers: Headers, size_bytes: int | None) -> None:
     """Refuse what nobody would read, and Serve would keep until the answer is over."""
     takes = body_of(method, path)
-    if takes == "images":  # which has limits of its own
+    if takes in ("images", "anything"):  # limits of its own, or not read at all
         return
     if method in ("GET", "HEAD") and (size_bytes or _comes_unannounced(headers, size_bytes)):
         raise BodyTooLarge(f"{method} takes no body. Send the request without one.")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import hmac
 import logging
-import math
 import secrets
 import threading
 import time
@@ -110,7 +109,7 @@ class KeyRing:
                 raise RateLimited(
                     f"Too many wrong texts came for the API key {key.id}. Send the right one in a "
                     "few seconds.",
-                    max(1, math.ceil(failures.retry_after)),
+                    failures.retry_after,
                 )
             if not await asyncio.to_thread(matches, key.hash, text):
                 self._failures.limit(key.id)

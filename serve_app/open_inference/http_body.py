@@ -12,7 +12,7 @@ from models.preprocessing import IMAGE_SIZE
 from serve_app.body import invalid_fields
 from serve_app.open_inference.inference import InferenceAnswer, InferenceRequest
 from serve_app.open_inference.outputs import OutputTensor
-from serve_app.open_inference.tensors import InputTensor
+from serve_app.open_inference.tensors import InputTensor, refuse_shared_memory
 
 HEADER_LENGTH = "inference-header-content-length"
 """Header that says how many bytes of a body are JSON; the others are tensors."""
@@ -157,11 +157,7 @@ def _header_length(text: str | None, size: int) -> int:
 def _input(each: InferInput, rest: memoryview) -> tuple[InputTensor, memoryview]:
     """One input, and what is behind it."""
     parameters = each.parameters or {}
-    if "shared_memory_region" in parameters:
-        raise MalformedRequest(
-            f"The input {each.name!r:.50} is in shared memory, which the server does not read. "
-            "Send its values."
-        )
+    refuse_shared_memory(each.name, parameters)
     size = parameters.get(_SIZE)
     if (size is None) == (each.data is None):
         raise MalformedRequest(f"The input {each.name!r:.50} has to have either data or {_SIZE}.")

@@ -13,7 +13,7 @@ from tritonclient.grpc import service_pb2
 from models.errors import MalformedRequest
 from serve_app.open_inference.inference import InferenceAnswer, InferenceRequest
 from serve_app.open_inference.servicer import SERVICE
-from serve_app.open_inference.tensors import InputTensor
+from serve_app.open_inference.tensors import InputTensor, refuse_shared_memory
 
 # Field of the typed contents, by datatype.
 _CONTENTS = {"BYTES": "bytes_contents", "UINT8": "uint_contents", "FP32": "fp32_contents"}
@@ -68,11 +68,7 @@ def inference_request(request: Any) -> InferenceRequest:
         )
     inputs = []
     for index, each in enumerate(request.inputs):
-        if "shared_memory_region" in each.parameters:
-            raise MalformedRequest(
-                f"The input {each.name!r:.50} is in shared memory, which the server does not "
-                "read. Send its values."
-            )
+        refuse_shared_memory(each.name, each.parameters)
         field = _CONTENTS.get(each.datatype)
         typed: Any = [] if field is None else getattr(each.contents, field)
         content = memoryview(raw[index]) if raw else typed

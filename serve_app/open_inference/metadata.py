@@ -32,6 +32,15 @@ _INPUTS: tuple[tuple[str, str, tuple[int, ...]], ...] = (
 have one datatype, so that it cannot be said here that pixels may be FP32 as well."""
 
 
+def is_ours(path: str) -> bool:
+    """Whether a path is one of the protocol, so that errors there have its form.
+
+    Args:
+        path: as the router sees it, without the prefix of the application.
+    """
+    return f"{path}/".startswith("/v2/")
+
+
 def server_metadata() -> dict[str, Any]:
     """The answer of `/v2`."""
     return {"name": MODEL, "version": version("dermserve"), "extensions": list(EXTENSIONS)}

@@ -41,7 +41,7 @@ class ModelNeeded(DermServeError):
 
 
 class OpenInference:
-    """What REST and gRPC offer in the forms of the protocol.
+    """What REST and gRPC offer in the forms of the protocol. Has no state: each makes its own.
 
     Every method that takes a `model` and a `version` raises `NotFound` unless that model is ours
     and that version serves; an empty version stands for the one that does. All raise

@@ -17,7 +17,6 @@ from typing import Any
 import grpc
 import ray
 
-from data.catalogue.api_key import Role
 from models.errors import MISTAKE, DermServeError, ForeignSite
 from serve_app.access.access import Access
 from serve_app.access.caller import Caller
@@ -146,16 +145,13 @@ class Procedures:
 
 
 async def _authorise(access: Access, need: Need, size_bytes: int, grpc_context: Context) -> Caller:
-    if need == "nothing":
-        return Caller(None)
     metadata = {
         name: value
         for name, value in grpc_context.invocation_metadata()
         if isinstance(value, str)  # a name that ends in -bin has bytes
     }
-    role = need if isinstance(need, Role) else None
-    caller = await access.authorise(metadata, role, size_bytes)
-    if caller.key is None and not _is_here(grpc_context.peer()):
+    caller = await access.authorise(metadata, need, size_bytes)
+    if need != "nothing" and caller.key is None and not _is_here(grpc_context.peer()):
         # Serve's gRPC servers listen on every interface, whatever host HTTP is bound to.
         raise ForeignSite(
             "Without an API key, the server answers this machine only. Make a key with "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,6 +68,15 @@ def read_images(inputs: Sequence[InputTensor], max_images: int) -> list[Image]:
     if tensor.shape[1:] != _PIXELS_SHAPE:
         raise _wrong_shape(tensor, f"[n,{IMAGE_SIZE},{IMAGE_SIZE},3]")
     return list(_pixels(tensor, _count(tensor, max_images)))
+
+
+def refuse_shared_memory(name: str, parameters: Container[str]) -> None:
+    """Raise `MalformedRequest` if the parameters of an input say that it is in shared memory."""
+    if "shared_memory_region" in parameters:
+        raise MalformedRequest(
+            f"The input {name!r:.50} is in shared memory, which the server does not read. Send "
+            "its values."
+        )
 
 
 def pack_bytes(elements: Sequence[bytes]) -> bytes:

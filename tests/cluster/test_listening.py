@@ -11,11 +11,11 @@ import yaml
 
 from cluster.listening import check_listening
 from cluster.server import LocalServer
-from cluster.tls import CERTIFICATE_VARIABLE
 from data.catalogue.api_key import Role
 from data.catalogue.database import CATALOGUE_VARIABLE, Database
 from data.catalogue.keys import Keys
 from models.errors import CatalogueUnavailable, InvalidConfiguration
+from serve_app.access.reach import TLS_CERTIFICATE_VARIABLE
 from tests.conftest import PROJECT, free_port
 
 
@@ -98,7 +98,7 @@ def test_a_certificate_that_cannot_be_used_is_told_before_ray_starts(
         dashboard_port=free_port(),
         environment={
             CATALOGUE_VARIABLE: catalogue,
-            CERTIFICATE_VARIABLE: str(tmp_path / "none.pem"),
+            TLS_CERTIFICATE_VARIABLE: str(tmp_path / "none.pem"),
             "RAY_SERVE_ENABLE_HA_PROXY": "1",
         },
     )

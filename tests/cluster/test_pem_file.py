@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from cluster.pem_file import NAME, place_pem, remove_leftovers
-from cluster.tls import CERTIFICATE_VARIABLE, KEY_VARIABLE, Tls, tls_of
+from cluster.tls import KEY_VARIABLE, Tls, tls_of
 from models.errors import InvalidConfiguration
+from serve_app.access.reach import TLS_CERTIFICATE_VARIABLE
 from tests.cluster.certificates import Certificate, make_certificate
 from tests.cluster.test_edge import rays_configuration
 from tests.cluster.test_tls import needs_haproxy, on_loopback
@@ -23,7 +24,9 @@ OLD, NEW = make_certificate(), make_certificate()
 def _write(folder: Path, certificate: bytes, key: bytes) -> Tls:
     (folder / "chain").write_bytes(certificate)
     (folder / "key").write_bytes(key)
-    tls = tls_of({CERTIFICATE_VARIABLE: str(folder / "chain"), KEY_VARIABLE: str(folder / "key")})
+    tls = tls_of(
+        {TLS_CERTIFICATE_VARIABLE: str(folder / "chain"), KEY_VARIABLE: str(folder / "key")}
+    )
     assert tls is not None
     return tls
 
@@ -71,7 +74,8 @@ def test_a_server_does_not_begin_with_the_last_one(tmp_path: Path) -> None:
 def test_what_killed_servers_left_is_removed(tmp_path: Path) -> None:
     for node in ("killed", "running", "none of ours"):
         (tmp_path / node).mkdir()
-        (tmp_path / node / NAME).write_bytes(b"key")
+        for name in (NAME, "edge.new"):  # a kill may come before the new one takes its place
+            (tmp_path / node / name).write_bytes(b"key")
     configurations = [tmp_path / node / "haproxy.cfg" for node in ("killed", "running")]
     for path in configurations:
         path.write_text("global\n")
@@ -84,8 +88,29 @@ def test_what_killed_servers_left_is_removed(tmp_path: Path) -> None:
         assert process.stdout.readline() == b"runs\n"  # before, its command line may be empty
         remove_leftovers(tmp_path / "own" / "haproxy.cfg")
         left = {path.parent.name for path in tmp_path.glob(f"*/{NAME}")} - {"link"}
+        unfinished = {path.parent.name for path in tmp_path.glob("*/edge.new")} - {"link"}
         process.communicate(b"\n")
     assert left == {"running", "none of ours"}
+    assert unfinished == {"running", "none of ours"}
+
+
+def test_a_kill_before_the_new_one_takes_its_place_leaves_a_name_that_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = tmp_path / "killed"
+    node.mkdir()
+    (node / "haproxy.cfg").write_text("global\n")
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            place_pem(_write(tmp_path, OLD.certificate, OLD.key), node, reloading=False)
+    assert len(list(node.iterdir())) == 2
+    remove_leftovers(tmp_path / "own" / "haproxy.cfg")
+    assert [path.name for path in node.iterdir()] == ["haproxy.cfg"]
 
 
 @needs_haproxy

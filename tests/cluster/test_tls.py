@@ -19,10 +19,7 @@ from cluster.edge import amend
 from cluster.environment import haproxy_problem
 from cluster.server import LocalServer
 from cluster.tls import (
-    CERTIFICATE_VARIABLE,
-    DEFAULT_HOST,
     DEFAULT_PORT,
-    HOST_VARIABLE,
     KEY_VARIABLE,
     PORT_VARIABLE,
     check_tls,
@@ -33,6 +30,7 @@ from data.catalogue.api_key import Role
 from data.catalogue.database import Database
 from data.catalogue.keys import Keys
 from models.errors import InvalidConfiguration
+from serve_app.access.reach import DEFAULT_TLS_HOST, TLS_CERTIFICATE_VARIABLE, TLS_HOST_VARIABLE
 from tests.cluster.certificates import Certificate, make_certificate, with_password
 from tests.cluster.test_edge import haproxy, rays_configuration
 from tests.conftest import PROJECT, free_port
@@ -48,7 +46,7 @@ def certificate() -> Certificate:
 
 
 def on_loopback(path: Path, **others: str) -> dict[str, str]:
-    return {CERTIFICATE_VARIABLE: str(path), HOST_VARIABLE: "127.0.0.1", **others}
+    return {TLS_CERTIFICATE_VARIABLE: str(path), TLS_HOST_VARIABLE: "127.0.0.1", **others}
 
 
 @needs_haproxy
@@ -164,7 +162,7 @@ def _separate(certificate: Certificate, key: bytes) -> Callable[[Path], dict[str
         (folder / "chain.pem").write_bytes(certificate.certificate)
         (folder / "key.pem").write_bytes(key)
         return {
-            CERTIFICATE_VARIABLE: str(folder / "chain.pem"),
+            TLS_CERTIFICATE_VARIABLE: str(folder / "chain.pem"),
             KEY_VARIABLE: str(folder / "key.pem"),
         }
 
@@ -174,7 +172,7 @@ def _separate(certificate: Certificate, key: bytes) -> Callable[[Path], dict[str
 def _file(content: bytes) -> Callable[[Path], dict[str, str]]:
     def write(folder: Path) -> dict[str, str]:
         (folder / "server.pem").write_bytes(content)
-        return {CERTIFICATE_VARIABLE: str(folder / "server.pem")}
+        return {TLS_CERTIFICATE_VARIABLE: str(folder / "server.pem")}
 
     return write
 
@@ -186,8 +184,8 @@ TOMORROW = make_certificate(starts_in=timedelta(days=1), ends_in=timedelta(days=
 @pytest.mark.parametrize(
     ("write", "said"),
     [
-        (lambda folder: {CERTIFICATE_VARIABLE: str(folder / "none.pem")}, "cannot be read: No"),
-        (lambda folder: {CERTIFICATE_VARIABLE: str(folder)}, "cannot be read: Is a directory"),
+        (lambda folder: {TLS_CERTIFICATE_VARIABLE: str(folder / "none.pem")}, "cannot be read: No"),
+        (lambda folder: {TLS_CERTIFICATE_VARIABLE: str(folder)}, "cannot be read: Is a directory"),
         (_file(b""), "holds no certificate"),
         (_file(b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"), "no certif"),
         (_file(ONE.key), "holds no certificate"),
@@ -201,11 +199,11 @@ TOMORROW = make_certificate(starts_in=timedelta(days=1), ends_in=timedelta(days=
         (_separate(ONE, b""), "holds no private key"),
         (lambda folder: {KEY_VARIABLE: str(folder)}, "nothing would be encrypted"),
         (lambda folder: {PORT_VARIABLE: "8443"}, "nothing would be encrypted"),
-        (lambda folder: {HOST_VARIABLE: "0.0.0.0"}, "nothing would be encrypted"),
+        (lambda folder: {TLS_HOST_VARIABLE: "0.0.0.0"}, "nothing would be encrypted"),
         (lambda folder: _file(ONE.certificate)(folder) | {PORT_VARIABLE: "0"}, "must be a port"),
         (lambda folder: _file(ONE.certificate)(folder) | {PORT_VARIABLE: "x"}, "must be a port"),
-        (lambda folder: _file(b"")(folder) | {HOST_VARIABLE: "a b"}, "must be an address"),
-        (lambda folder: {CERTIFICATE_VARIABLE: "a'b.pem"}, "a quote or a line break"),
+        (lambda folder: _file(b"")(folder) | {TLS_HOST_VARIABLE: "a b"}, "must be an address"),
+        (lambda folder: {TLS_CERTIFICATE_VARIABLE: "a'b.pem"}, "a quote or a line break"),
     ],
 )
 def test_what_cannot_be_used_is_refused_with_a_sentence(
@@ -219,7 +217,7 @@ def test_what_cannot_be_used_is_refused_with_a_sentence(
 def test_a_server_is_refused_before_anything_starts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(CERTIFICATE_VARIABLE, str(tmp_path / "none.pem"))
+    monkeypatch.setenv(TLS_CERTIFICATE_VARIABLE, str(tmp_path / "none.pem"))
     server = LocalServer(
         PROJECT / "serve_config.yaml", port=free_port(), dashboard_port=free_port()
     )
@@ -229,16 +227,16 @@ def test_a_server_is_refused_before_anything_starts(
 
 def test_other_machines_need_a_key(certificate: Certificate, tmp_path: Path) -> None:
     catalogue = f"sqlite:///{tmp_path}/catalogue.db"
-    variables = {CERTIFICATE_VARIABLE: str(certificate.write(tmp_path))}
+    variables = {TLS_CERTIFICATE_VARIABLE: str(certificate.write(tmp_path))}
     with pytest.raises(InvalidConfiguration, match="no API key yet"):
         check_tls(variables, catalogue)
-    assert check_tls({**variables, HOST_VARIABLE: "127.0.0.1"}, catalogue) is not None
+    assert check_tls({**variables, TLS_HOST_VARIABLE: "127.0.0.1"}, catalogue) is not None
     database = Database(catalogue)
     Keys(database).create("ward", [Role.PREDICT], "test")
     database.close()
     tls = check_tls(variables, catalogue)
     assert tls is not None
-    assert (tls.host, tls.port) == (DEFAULT_HOST, DEFAULT_PORT)
+    assert (tls.host, tls.port) == (DEFAULT_TLS_HOST, DEFAULT_PORT)
 
 
 def test_nothing_but_haproxy_encrypts(certificate: Certificate, tmp_path: Path) -> None:

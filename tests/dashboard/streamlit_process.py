@@ -14,6 +14,7 @@ import httpx
 
 from dermserve_client.connection import API_KEY_VARIABLE, URL_VARIABLE
 from tests.conftest import PROJECT, free_port
+from tests.dashboard.keyed import KEY
 
 _START_S = 60.0
 
@@ -32,8 +33,9 @@ def running_dashboard(server_url: str, folder: Path) -> Iterator[str]:
     port = free_port()
     log = folder / "dashboard.log"
     environment = {
-        **{name: value for name, value in os.environ.items() if name != API_KEY_VARIABLE},
+        **os.environ,
         URL_VARIABLE: server_url,
+        API_KEY_VARIABLE: KEY,  # of whoever starts it; no visitor may act with that
         "HOME": str(folder),  # nothing that a developer has set for Streamlit
     }
     command = [sys.executable, "-m", "dashboard", "--port", str(port)]

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from dashboard.batch_job import BatchJob
+from dashboard.failure_text import MISTAKE
 from dashboard.image_files import ImageFile, TooMany
 from dashboard.label_list import LabelList
 from data.synthetic import synthetic_jpeg
@@ -118,7 +119,19 @@ def test_a_server_that_is_away() -> None:
     assert "does not answer" in (job.failure or "")
 
 
-def test_files_that_are_too_many() -> None:
+def test_a_mistake_is_logged_and_not_shown(caplog: pytest.LogCaptureFixture) -> None:
+    def stumbling() -> Iterator[ImageFile]:
+        raise ValueError("x = 7 in /srv/secret")
+        yield ImageFile("", b"")
+
+    job = BatchJob(client(answering), stumbling(), 1)
+    job.start()
+    assert job.wait(30)
+    assert job.failure == MISTAKE
+    assert "/srv/secret" in caplog.text
+
+
+def test_files_that_are_too_many(caplog: pytest.LogCaptureFixture) -> None:
     def refusing() -> Iterator[ImageFile]:
         raise TooMany("Send fewer.")
         yield ImageFile("", b"")
@@ -127,3 +140,4 @@ def test_files_that_are_too_many() -> None:
     job.start()
     assert job.wait(30)
     assert job.failure == "Send fewer."
+    assert caplog.records == []

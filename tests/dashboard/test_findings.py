@@ -23,16 +23,29 @@ def test_classes() -> None:
     turned = findings.class_finding(EMPTY | {"nv": 10, "df": 90}, "images")
     assert "90.0\u00a0% show Dermatofibroma" in turned
     assert findings.class_finding(EMPTY, "uploads") == "There are no uploads yet."
+    close = findings.class_finding(EMPTY | {"nv": 14, "df": 10}, "images")
+    assert "1.4 times as many as Dermatofibroma" in close
+    far = findings.class_finding(EMPTY | {"nv": 1234, "df": 1}, "images")
+    assert "1,234 times as many" in far
+    even = findings.class_finding(EMPTY | {"nv": 5, "df": 5}, "images")
+    assert "times as many" not in even
     alone = findings.class_finding(EMPTY | {"mel": 3}, "images")
     assert "times as many" not in alone
 
 
 def test_sizes() -> None:
-    said = findings.size_finding([(600, 450, 8), (200, 150, 2)])
+    said = findings.size_finding([(600, 450, 8), (200, 150, 2)], 10)
     assert "10 stored images in 2 sizes; the most frequent is 600 x 450 pixels (80.0" in said
     assert "2 images are smaller than the 224 pixels" in said
-    assert "None is smaller" in findings.size_finding([(600, 450, 1)])
-    assert findings.size_finding([]).startswith("Nothing has been uploaded")
+    assert "None of these is smaller" in findings.size_finding([(600, 450, 1)], 1)
+    assert findings.size_finding([], 0).startswith("Nothing has been uploaded")
+
+
+def test_sizes_of_which_the_server_lists_only_the_most_frequent() -> None:
+    said = findings.size_finding([(600, 450, 8), (200, 150, 2)], 1016)
+    assert said.startswith("10 stored images of 1,016 in 2 sizes; ")
+    assert "600 x 450 pixels (0.8\u00a0%)" in said
+    assert "At least 2 images are smaller than the 224 pixels" in said
 
 
 def test_performance_of_the_bundled_model() -> None:
@@ -82,13 +95,15 @@ def test_training() -> None:
     rising = [{"epoch": n, "balanced_accuracy": n / 10} for n in (1, 2)]
     assert "longer training might still have helped" in findings.history_finding(rising)
     assert "0.100 lower at the end" in findings.history_finding(rising[::-1])
-    assert "takes no epochs" in findings.history_finding([])
+    assert findings.history_finding([]) == "This version came without training curves."
 
 
 def test_versions() -> None:
     both = [("2", 0.75), ("3", 0.76)]
     assert findings.versions_finding(both, "3").endswith("is 3 (0.760), and it serves.")
     assert findings.versions_finding(both, "2").endswith("version 2 serves (0.750).")
-    assert findings.versions_finding(both[:1], "2").startswith("There is one version")
+    assert findings.versions_finding(both[:1], "3") == (
+        "One version has a balanced accuracy on record: 2 (0.750)."
+    )
     assert findings.versions_finding([], "2").startswith("No version has")
     assert findings.versions_finding(both, "1").endswith("3 (0.760).")

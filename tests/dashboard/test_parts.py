@@ -148,9 +148,12 @@ def test_the_launcher(
     commands: list[list[str]] = []
     monkeypatch.setattr(launch.os, "execv", lambda path, command: commands.append(command))
     monkeypatch.delenv("DERMSERVE_URL", raising=False)
+    monkeypatch.setenv("DERMSERVE_API_KEY", "ds_1_operator")
     launch.main(["--url", "http://server:1", "--host", host, "--port", "9", "--allow-host", "x.y"])
     assert launch.os.environ["DERMSERVE_URL"] == "http://server:1"
     monkeypatch.delenv("DERMSERVE_URL")
+    # The process becomes the dashboard, whose visitors must not act with the operator's key.
+    assert "DERMSERVE_API_KEY" not in launch.os.environ
     (command,) = commands
     assert command[1:5] == ["-m", "streamlit", "run", str(launch.APP)]
     assert {"--server.port=9", f"--server.address={host}", "--server.allowedHosts=x.y"} <= set(

@@ -33,7 +33,6 @@ def test_what_cannot_be_ruled_out() -> None:
     )
     two = set_sentence(prediction(prediction_set=["nv", "mel"]))
     assert two == "2 classes cannot be ruled out: Melanocytic nevus and Melanoma."
-    assert "No class fits" in set_sentence(prediction(prediction_set=[]))
 
 
 def test_a_score_and_its_operating_point() -> None:

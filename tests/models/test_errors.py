@@ -96,6 +96,13 @@ def test_it_travels_between_processes_as_a_value(error: type[DermServeError]) ->
     )
 
 
+@pytest.mark.parametrize(("wait_s", "said_s"), [(0.0, 1), (0.2, 1), (12.0, 12), (12.1, 13)])
+def test_a_limit_names_whole_seconds_that_suffice(wait_s: float, said_s: int) -> None:
+    error = errors.RateLimited("Later.", wait_s)
+    assert error.retry_after_s == said_s
+    assert pickle.loads(pickle.dumps(error)).retry_after_s == said_s
+
+
 @every_error
 def test_whoever_may_wait_is_told_how_long(error: type[DermServeError]) -> None:
     if error.status == HTTPStatus.SERVICE_UNAVAILABLE:

@@ -176,3 +176,49 @@ async def test_every_reference_of_the_description_leads_somewhere(api: httpx.Asy
     references = set(re.findall(r'"#/components/schemas/(\w+)"', text))
     assert references
     assert references <= known.keys()
+
+
+@pytest.mark.parametrize("prefix", ["", "/derm", "/v2"])
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "status"),
+    [
+        ("GET", "/v2/models/dermserve", {"host": "attacker.example"}, 403),  # by the guard
+        ("GET", "/models", {"host": "attacker.example"}, 403),
+        ("GET", "/v2/models/other", {}, 404),  # by a handler
+        ("GET", "/models/v2/x", {}, 404),
+        ("PUT", "/v2", {}, 405),
+        ("PUT", "/predict", {}, 405),
+        ("POST", "/predict?timeout_s=x", {}, 422),
+    ],
+)
+async def test_an_error_has_the_form_of_its_route_under_any_prefix(
+    api: httpx.AsyncClient,
+    prefix: str,
+    method: str,
+    path: str,
+    headers: dict[str, str],
+    status: int,
+) -> None:
+    app = api._transport.app  # type: ignore[attr-defined]
+    behind = httpx.ASGITransport(app, root_path=prefix)
+    async with httpx.AsyncClient(transport=behind, base_url="http://localhost") as client:
+        answer = await client.request(method, f"{prefix}{path}", headers=headers)
+    assert answer.status_code == status, answer.text
+    assert isinstance(answer.json()["error"], str) == path.startswith("/v2")
+    assert ("x-error-code" in answer.headers) == path.startswith("/v2")
+
+
+async def test_a_bug_has_the_form_of_its_route_under_a_prefix(
+    api: httpx.AsyncClient, chain: InProcessChain
+) -> None:
+    chain.error = RuntimeError("a bug")
+    app = api._transport.app  # type: ignore[attr-defined]
+    behind = httpx.ASGITransport(app, root_path="/derm", raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=behind, base_url="http://localhost") as client:
+        ours = await client.post("/derm/predict?timeout_s=5", content=b"x")
+        image = {"name": "IMAGE", "shape": [1], "datatype": "BYTES", "data": ["eA=="]}
+        infer = "/derm/v2/models/dermserve/infer"
+        protocols = await client.post(infer, json={"inputs": [image]})
+    error_of(ours, 500, "internal_error")
+    assert protocols.status_code == 500
+    assert isinstance(protocols.json()["error"], str)

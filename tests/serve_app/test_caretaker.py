@@ -15,8 +15,9 @@ import httpx
 import pytest
 from sqlalchemy import update
 
+from data.catalogue.audit import catalogue_id
 from data.catalogue.database import Database
-from data.catalogue.retention import catalogue_id, expired_uploads
+from data.catalogue.retention import expired_uploads
 from data.catalogue.tables import AuditRow, UploadRow
 from data.catalogue.uploads import Uploads
 from data.image_store import ORPHANS_FILE, OWNER_FILE, ImageStore

@@ -271,5 +271,11 @@ def test_what_a_key_is_for_is_documented() -> None:
     assert [*map(dict, predict["security"])] == [{"bearer": []}, {"key": []}, {}]
     assert predict["responses"].keys() >= {"401", "403", "408", "413", "429"}
     assert "408" not in paths["/models"]["get"]["responses"]
+    # The guard refuses a body where none belongs, on routes that take no key too.
+    assert all(
+        "413" in operation["responses"]
+        for operations in paths.values()
+        for operation in operations.values()
+    )
     refused = paths["/v2/models/{model}/infer"]["post"]["responses"]["401"]["content"]
     assert refused["application/json"]["schema"]["$ref"].endswith("/ProtocolError")

@@ -68,22 +68,29 @@ async def test_without_a_valid_key_a_server_with_keys_is_closed(
 ) -> None:
     make_key()
     with pytest.raises(Unauthenticated, match="dermserve keys create"):
-        await access.authorise(headers, None)
+        await access.authorise(headers, "a key")
+
+
+async def test_what_takes_no_key_asks_for_none(access: Access, make_key: MakeKey) -> None:
+    headers = {"x-api-key": make_key(requests_per_minute=1).text}
+    for sent in ({}, {"x-api-key": "wrong"}, headers, headers):
+        assert (await access.authorise(sent, "nothing")).key is None
+    assert (await access.authorise(headers, "a key")).key is not None  # nothing was spent
 
 
 async def test_bearer_counts_where_both_are_sent(access: Access, make_key: MakeKey) -> None:
     first, second = make_key(), make_key()
     headers = {"authorization": f"Bearer {first.text}", "x-api-key": second.text}
-    assert (await access.authorise(headers, None)).key == first.key
+    assert (await access.authorise(headers, "a key")).key == first.key
     with pytest.raises(Unauthenticated):
-        await access.authorise({**headers, "authorization": "Bearer wrong"}, None)
+        await access.authorise({**headers, "authorization": "Bearer wrong"}, "a key")
 
 
 @pytest.mark.parametrize("role", Role)
 async def test_no_role_includes_another(access: Access, make_key: MakeKey, role: Role) -> None:
     headers = {"x-api-key": make_key(role).text}
     assert (await access.authorise(headers, role)).key is not None
-    assert (await access.authorise(headers, None)).key is not None
+    assert (await access.authorise(headers, "a key")).key is not None
     for other in set(Role) - {role}:
         with pytest.raises(Forbidden, match=other.value):
             await access.authorise(headers, other)
@@ -101,7 +108,7 @@ async def test_a_server_whose_keys_are_all_revoked_stays_closed(
     keys.revoke(make_key().key.id, "test")
     ring.refresh()
     with pytest.raises(Unauthenticated):
-        await access.authorise({"host": "localhost"}, None)
+        await access.authorise({"host": "localhost"}, "a key")
 
 
 @pytest.mark.parametrize(
@@ -163,7 +170,7 @@ async def test_a_public_server_asks_for_its_keys(make_key: MakeKey, ring: KeyRin
     created = make_key(Role.PREDICT)
     access = Access(ring, ServeSettings(), "0.0.0.0")
     with pytest.raises(Unauthenticated):
-        await access.authorise({"host": "localhost"}, None)
+        await access.authorise({"host": "localhost"}, "a key")
     assert (await access.authorise({"x-api-key": created.text}, Role.PREDICT)).key is not None
 
 
@@ -209,7 +216,7 @@ async def test_a_replica_goes_by_the_edge_in_front_of_it(
     monkeypatch.setattr(KeyRing, "watch", KeyRing.refresh)  # without its thread
     monkeypatch.delenv(TLS_HOST_VARIABLE, raising=False)
     monkeypatch.delenv(TLS_CERTIFICATE_VARIABLE, raising=False)
-    here = await open_access(ServeSettings()).authorise({"host": "localhost"}, None)
+    here = await open_access(ServeSettings()).authorise({"host": "localhost"}, "a key")
     assert here.key is None
     monkeypatch.setenv(TLS_CERTIFICATE_VARIABLE, "server.pem")
     with pytest.raises(InvalidConfiguration, match=r"HTTPS is answered on 0\.0\.0\.0"):
@@ -257,22 +264,22 @@ async def test_each_key_has_its_own_budget(access: Access, make_key: MakeKey) ->
     few, many = make_key(requests_per_minute=2), make_key()
     headers = {"x-api-key": few.text}
     for _ in range(2):
-        await access.authorise(headers, None)
+        await access.authorise(headers, "a key")
     with pytest.raises(RateLimited, match="2 requests in a minute") as refused:
-        await access.authorise(headers, None)
+        await access.authorise(headers, "a key")
     assert 1 <= (refused.value.retry_after_s or 0) <= 60
     for _ in range(20):
-        await access.authorise({"x-api-key": many.text}, None)
+        await access.authorise({"x-api-key": many.text}, "a key")
 
 
 async def test_bytes_are_a_budget_of_their_own(access: Access, make_key: MakeKey) -> None:
     headers = {"x-api-key": make_key(bytes_per_minute=MIB).text}
-    await access.authorise(headers, None, MIB // 2)
+    await access.authorise(headers, "a key", MIB // 2)
     with pytest.raises(RateLimited, match="1 MiB in a minute"):
-        await access.authorise(headers, None, MIB // 2 + 100_000)
+        await access.authorise(headers, "a key", MIB // 2 + 100_000)
     with pytest.raises(BodyTooLarge, match="1 MiB in a minute"):
-        await access.authorise(headers, None, MIB + 1)
-    await access.authorise(headers, None, 0)  # a request without a body has room
+        await access.authorise(headers, "a key", MIB + 1)
+    await access.authorise(headers, "a key", 0)  # a request without a body has room
 
 
 async def test_a_request_that_is_refused_for_its_role_costs_nothing(
