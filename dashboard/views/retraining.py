@@ -21,12 +21,14 @@ from dermserve_client import Missing, NotFound, RetrainStatus, Run
 
 _EVERY_S = 1.0
 _SEEN = "run_seen"
+_WHOLE = "whole_page_drawn"
 _MEASURES = {"balanced_accuracy": "balanced accuracy", "loss": "loss"}
 
 
 def show() -> None:
     """Progress, the last run's report, and all runs."""
     st.header("Retraining", anchor=False)
+    st.session_state[_WHOLE] = True
     _live()
     with failures_shown():
         runs = client().retrain_history(limit=20).runs
@@ -42,6 +44,7 @@ def show() -> None:
 
 @st.fragment(run_every=_EVERY_S)
 def _live() -> None:
+    whole = st.session_state.pop(_WHOLE, False)
     status, problem = feed().look()
     if problem is not None:
         st.error(plain(problem))
@@ -57,7 +60,7 @@ def _live() -> None:
     if status.rollout is not None and status.rollout.state not in ("completed",):
         st.info(plain(rollout_sentence(status.rollout)))
     _start_and_cancel(status)
-    _renew(status)
+    _renew(status, whole)
 
 
 def _threshold(waiting: Missing) -> None:
@@ -94,8 +97,12 @@ def _start_and_cancel(status: RetrainStatus) -> None:
                 st.toast("Asked to stop; it does so after the step it is in.")
 
 
-def _renew(status: RetrainStatus) -> None:
-    """Show the rest of the page anew when a run or a rollout has ended."""
+def _renew(status: RetrainStatus, whole: bool) -> None:
+    """Show the rest of the page anew when a run or a rollout has ended.
+
+    Not while the whole page is being drawn: the rest is new then anyway, and to begin again would
+    lose the button that somebody pressed below.
+    """
     rollout = status.rollout
     now = (
         status.last.id if status.last is not None else None,
@@ -103,7 +110,7 @@ def _renew(status: RetrainStatus) -> None:
     )
     before = st.session_state.get(_SEEN)
     st.session_state[_SEEN] = now
-    if before is not None and before != now:
+    if before is not None and before != now and not whole:
         st.rerun()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -28,6 +29,15 @@ _HEIGHTS = {WIDE: 900, NARROW: 844}
 _TALLEST = 5000
 _DRAWN_MS = 1500
 """Until charts are drawn anew; nothing tells when they are."""
+
+
+@pytest.fixture(autouse=True)
+def real_main_module() -> Iterator[None]:
+    """Streamlit puts the page that it runs in place of `__main__`; a process that is spawned later
+    in the session would import the page."""
+    main = sys.modules["__main__"]
+    yield
+    sys.modules["__main__"] = main
 
 
 @pytest.fixture(scope="session")
