@@ -50,6 +50,8 @@ class Registry:
             models = [summary("2"), summary("3")]
             answer = {"champion": "2", "previous": None, "models": models, "rollouts": []}
             return httpx.Response(200, json=answer)
+        if path == "/retrain/history":
+            return httpx.Response(200, json={"runs": [], "next": None})
         if path == "/metrics":
             error = {"code": "not_ready", "message": "No node answers.", "request_id": "r"}
             return httpx.Response(503, json={"error": error})
@@ -130,6 +132,42 @@ def test_everybody_sees_why_there_are_no_metrics(registry: Registry) -> None:
         assert list(page.exception) == []
         assert [each.value for each in page.error] == [r"No node answers\."]
     assert registry.asked["/metrics"] == 2
+
+
+def _learning_page() -> None:
+    """The part that is live, and below it something to press."""
+    from types import SimpleNamespace
+    from typing import Any
+    from unittest.mock import Mock, patch
+
+    import streamlit as st
+
+    from dashboard.views import retraining
+
+    ended = st.session_state["rollouts_ended"]
+    status: Any = SimpleNamespace(
+        waiting=SimpleNamespace(new_images=0, threshold=10, missing=10, classes_missing=[]),
+        run=None,
+        last=None,
+        rollout=SimpleNamespace(id=ended, state="completed"),
+    )
+    with (
+        patch.object(retraining, "feed", lambda: Mock(look=lambda: (status, None))),
+        patch.object(retraining, "_threshold"),
+    ):
+        retraining.show()
+    if st.button("Below"):
+        st.success("Pressed.")
+
+
+def test_a_rollout_that_ends_does_not_swallow_a_button_pressed_below_it(registry: Registry) -> None:
+    page = AppTest.from_function(_learning_page, default_timeout=30)
+    page.session_state["rollouts_ended"] = 1
+    page.run()
+    page.session_state["rollouts_ended"] = 2
+    next(each for each in page.button if each.label == "Below").click().run()
+    assert list(page.exception) == []
+    assert [each.value for each in page.success] == ["Pressed."]
 
 
 def _label_table(files: list[tuple[str, str]]) -> None:
