@@ -24,7 +24,7 @@ from locust import FastHttpUser, between, constant_pacing, task
 from locust.contrib.fasthttp import ResponseContextManager
 
 from benchmarks.images import image_files
-from benchmarks.load_step import REFUSED
+from benchmarks.locust_load.step import REFUSED
 from models.classes import CLASSES
 
 _folder = os.environ.get("DERMSERVE_LOAD_IMAGES")

@@ -19,10 +19,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from benchmarks.bare_limit import bare_limit
 from benchmarks.command import run
-from benchmarks.comparison import Comparison, Conditions, Round
-from benchmarks.comparison_plot import plot
-from benchmarks.comparison_round import Plan, measure
-from benchmarks.comparison_table import markdown, open_loop, remarks, rich_table, summary
+from benchmarks.comparison.plot import plot
+from benchmarks.comparison.results import Comparison, Conditions, Round
+from benchmarks.comparison.round import Plan, measure
+from benchmarks.comparison.table import markdown, open_loop, remarks, rich_table, summary
 from benchmarks.images import image_files
 from benchmarks.number_list import numbers, whole_numbers
 from benchmarks.peers.entry import NAMES, Entry, entries

@@ -16,10 +16,10 @@ from rich.progress import track
 from benchmarks.answer import answer_of
 from benchmarks.calling_rate import calling_rate
 from benchmarks.command import run
-from benchmarks.gpu_decoding import compare_decoders
-from benchmarks.gpu_figure import gpu_figure
-from benchmarks.gpu_limits import compute_limits, copy_limits
-from benchmarks.gpu_results import (
+from benchmarks.gpu_rates.decoding import compare_decoders
+from benchmarks.gpu_rates.figure import gpu_figure
+from benchmarks.gpu_rates.limits import compute_limits, copy_limits
+from benchmarks.gpu_rates.results import (
     GpuResults,
     Rate,
     RatePath,

@@ -19,11 +19,11 @@ from rich.table import Table
 from benchmarks.answer import answer_of
 from benchmarks.command import run
 from benchmarks.images import image_files
-from benchmarks.load_locust import Tail, check_locust, run_locust, step_seconds
-from benchmarks.load_overview import read_overview, step_folder, write_overview
-from benchmarks.load_results import Generator, LoadResults, Server, processor, usable_cores
-from benchmarks.load_step import Step
-from benchmarks.load_tables import (
+from benchmarks.locust_load.overview import read_overview, step_folder, write_overview
+from benchmarks.locust_load.process import Tail, check_locust, run_locust, step_seconds
+from benchmarks.locust_load.results import Generator, LoadResults, Server, processor, usable_cores
+from benchmarks.locust_load.step import Step
+from benchmarks.locust_load.tables import (
     Cells,
     check_markers,
     outcome,

@@ -12,7 +12,7 @@ import typer
 from benchmarks.command import run
 from benchmarks.images import image_files
 from benchmarks.memory_recorder import MemoryRecorder
-from benchmarks.open_loop import Stream, run_streams
+from benchmarks.open_loop.load import Stream, run_streams
 from benchmarks.overload_figure import overload_figure
 from benchmarks.overload_report import (
     ALONE,

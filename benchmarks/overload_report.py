@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from rich.table import Table
 
 from benchmarks.memory_recorder import MemorySample
-from benchmarks.open_loop import OpenLoopResult
+from benchmarks.open_loop.load import OpenLoopResult
 from benchmarks.process_tree import MIB, RoleMemory
 
 LEAST_GOODPUT = 0.9

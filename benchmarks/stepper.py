@@ -11,7 +11,7 @@ import typer
 from benchmarks.command import run
 from benchmarks.images import image_files
 from benchmarks.number_list import numbers
-from benchmarks.open_loop import OpenLoopResult, run_open_loop
+from benchmarks.open_loop.load import OpenLoopResult, run_open_loop
 from benchmarks.screen import screen
 from benchmarks.stepper_figure import steps_figure
 from benchmarks.steps import WINDOWS, Steps, run_step, steps_table

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pydantic import BaseModel, ConfigDict
 from rich.table import Table
 
-from benchmarks.open_loop import OpenLoopResult
+from benchmarks.open_loop.load import OpenLoopResult
 
 STAGES = ("queue", "preprocessing", "forward")
 """Of the server's own times; together they are its `total`."""

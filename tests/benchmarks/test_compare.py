@@ -16,11 +16,11 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from benchmarks.compare import compare
-from benchmarks.comparison import Comparison, Conditions, Round, Turn
-from benchmarks.comparison_plot import plot
-from benchmarks.comparison_round import Plan, measure
-from benchmarks.comparison_table import markdown, open_loop, summary
-from benchmarks.open_loop import OpenLoopResult
+from benchmarks.comparison.plot import plot
+from benchmarks.comparison.results import Comparison, Conditions, Round, Turn
+from benchmarks.comparison.round import Plan, measure
+from benchmarks.comparison.table import markdown, open_loop, summary
+from benchmarks.open_loop.load import OpenLoopResult
 from benchmarks.peers.entry import NAMES, Entry, entries
 from benchmarks.peers.reference import Device, Reference
 from benchmarks.peers.task import PeerTask

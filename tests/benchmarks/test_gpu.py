@@ -20,11 +20,12 @@ from PIL import Image
 from rich.console import Console
 from typer.testing import CliRunner
 
-from benchmarks import gpu, gpu_decoding, gpu_limits
+from benchmarks import gpu
 from benchmarks.calling_rate import calling_rate
-from benchmarks.gpu_decoding import agreement
-from benchmarks.gpu_figure import gpu_figure
-from benchmarks.gpu_results import (
+from benchmarks.gpu_rates import decoding, limits
+from benchmarks.gpu_rates.decoding import agreement
+from benchmarks.gpu_rates.figure import gpu_figure
+from benchmarks.gpu_rates.results import (
     Agreement,
     Decoding,
     GpuResults,
@@ -302,8 +303,8 @@ def test_the_whole_command_runs_where_cuda_is_emulated(
     for name in ("synchronize", "empty_cache", "memory_reserved"):
         monkeypatch.setattr(torch.cuda, name, lambda: 0)
     monkeypatch.setattr(gpu, "cuda_device", lambda: CPU)
-    monkeypatch.setattr(gpu_decoding, "NvjpegDecoder", _Decoder)
-    monkeypatch.setattr(gpu_limits, "BURST", 1)
+    monkeypatch.setattr(decoding, "NvjpegDecoder", _Decoder)
+    monkeypatch.setattr(limits, "BURST", 1)
     (tmp_path / "image.jpg").write_bytes(jpeg)
     result = CliRunner().invoke(
         app,

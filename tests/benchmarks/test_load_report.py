@@ -18,11 +18,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from benchmarks.load_overview import DATA_FILE, FIGURE_FILE, PAGE_FILE, read_overview
-from benchmarks.load_results import LoadResults
-from benchmarks.load_seed import SEED
-from benchmarks.load_step import REFUSED, Marks, Request, step_of
-from benchmarks.load_tables import (
+from benchmarks.locust_load.overview import DATA_FILE, FIGURE_FILE, PAGE_FILE, read_overview
+from benchmarks.locust_load.results import LoadResults
+from benchmarks.locust_load.seed import SEED
+from benchmarks.locust_load.step import REFUSED, Marks, Request, step_of
+from benchmarks.locust_load.tables import (
     BEGIN,
     END,
     check_markers,

@@ -16,9 +16,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.open_loop import RESULTS, OpenLoopResult, Stream, run_open_loop, run_streams
-from benchmarks.open_loop_sender import arrivals
-from benchmarks.open_loop_tally import Tally
+from benchmarks.open_loop.load import RESULTS, OpenLoopResult, Stream, run_open_loop, run_streams
+from benchmarks.open_loop.sender import arrivals
+from benchmarks.open_loop.tally import Tally
 from benchmarks.wrk import LoadFailed
 from tests.benchmarks.small_server import small_server
 

@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 
 from benchmarks import overload
 from benchmarks.memory_recorder import MemoryRecorder, MemorySample
-from benchmarks.open_loop import OpenLoopResult, Stream
-from benchmarks.open_loop_tally import Tally
+from benchmarks.open_loop.load import OpenLoopResult, Stream
+from benchmarks.open_loop.tally import Tally
 from benchmarks.overload_figure import overload_figure
 from benchmarks.overload_report import (
     BESIDE_BULK,

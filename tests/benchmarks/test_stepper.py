@@ -16,8 +16,8 @@ from typer.testing import CliRunner
 
 from benchmarks import stepper
 from benchmarks.number_list import numbers, whole_numbers
-from benchmarks.open_loop import OpenLoopResult, Stream
-from benchmarks.open_loop_tally import Tally
+from benchmarks.open_loop.load import OpenLoopResult, Stream
+from benchmarks.open_loop.tally import Tally
 from benchmarks.stepper_figure import steps_figure
 from benchmarks.steps import TOLERANCE, WINDOWS, Step, Steps, agree, run_step, steps_table
 from tests.benchmarks.small_server import small_server

@@ -137,7 +137,6 @@ def test_everybody_sees_why_there_are_no_metrics(registry: Registry) -> None:
 def _learning_page() -> None:
     """The part that is live, and below it something to press."""
     from types import SimpleNamespace
-    from typing import Any
     from unittest.mock import Mock, patch
 
     import streamlit as st

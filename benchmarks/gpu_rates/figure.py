@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from benchmarks.gpu_results import GpuResults, RatePath, paths_of
+from benchmarks.gpu_rates.results import GpuResults, RatePath, paths_of
 from training.figure_style import BLUE, GREY, INK, ORANGE, new_figure, plain
 
 _STYLES: dict[RatePath, tuple[str, str]] = {

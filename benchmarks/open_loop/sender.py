@@ -17,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 import uvloop
 
-from benchmarks.open_loop import RESULTS, OpenLoopResult, Plan, Stream
-from benchmarks.open_loop_connection import Connection
-from benchmarks.open_loop_tally import Tally
+from benchmarks.open_loop.connection import Connection
+from benchmarks.open_loop.load import RESULTS, OpenLoopResult, Plan, Stream
+from benchmarks.open_loop.tally import Tally
 from benchmarks.wrk import LoadFailed
 
 _SWEEP_S = 0.05  # between two looks for requests whose time is over

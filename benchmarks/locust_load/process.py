@@ -11,15 +11,15 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.load_step import REQUESTS_FILE, Step, read_step
+from benchmarks.locust_load.step import REQUESTS_FILE, Step, read_step
 from benchmarks.wrk import LoadFailed
 
 REPORT_FILE = "locust.html"
 LOG_FILE = "locust.log"
 
-_PROJECT = Path(__file__).parents[1]
+_PROJECT = Path(__file__).parents[2]
 _LOCUSTFILE = _PROJECT / "locustfile.py"
-_RECORDER = Path(__file__).with_name("load_recorder.py")
+_RECORDER = Path(__file__).with_name("recorder.py")
 
 LAST_ANSWERS_S = 65
 """Longest wait for the last answers: a little more than Locust's own limit for one."""

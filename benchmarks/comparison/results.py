@@ -9,7 +9,7 @@ from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict
 
-from benchmarks.open_loop import OpenLoopResult
+from benchmarks.open_loop.load import OpenLoopResult
 from benchmarks.wrk import LoadResult
 
 

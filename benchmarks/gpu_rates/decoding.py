@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.calling_rate import calling_rate
-from benchmarks.gpu_results import Agreement, Decoding
+from benchmarks.gpu_rates.results import Agreement, Decoding
 from models.preprocessing import decode_image
 from serve_app.engines.base import Engine
 from serve_app.engines.nvjpeg import NvjpegDecoder

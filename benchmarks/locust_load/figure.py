@@ -8,10 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from benchmarks.load_results import LoadResults
-from benchmarks.load_seed import SEED
-from benchmarks.load_step import Step
-from benchmarks.load_tables import verdict
+from benchmarks.locust_load.results import LoadResults
+from benchmarks.locust_load.seed import SEED
+from benchmarks.locust_load.step import Step
+from benchmarks.locust_load.tables import verdict
 from training.figure_style import BLUE, GREY, INK, ORANGE, new_figure, plain
 
 _PERCENTILES = {"p99": "-", "p95": "--", "p50": ":"}

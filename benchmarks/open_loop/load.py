@@ -192,7 +192,7 @@ def run_streams(
         seed=seed,
         headers=dict(headers or {}),
     )
-    command = [sys.executable, "-m", "benchmarks.open_loop_sender"]
+    command = [sys.executable, "-m", "benchmarks.open_loop.sender"]
     limit_s = warmup_s + seconds + timeout_s + 60
     try:
         output = subprocess.run(

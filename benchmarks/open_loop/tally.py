@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 import numpy as np
 import orjson
 
-from benchmarks.open_loop import OpenLoopResult, StageTime, Stream
+from benchmarks.open_loop.load import OpenLoopResult, StageTime, Stream
 
 
 class Tally:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from rich.table import Table
 
-from benchmarks.comparison import Comparison
+from benchmarks.comparison.results import Comparison
 from benchmarks.peers.entry import ENTRIES, NAMES, entries
 from benchmarks.peers.settings import SETTINGS
 

@@ -18,7 +18,7 @@ import numpy as np
 from locust import events
 from locust.env import Environment
 
-from benchmarks.load_step import MARKS_FILE, REQUESTS_FILE, Marks, Request
+from benchmarks.locust_load.step import MARKS_FILE, REQUESTS_FILE, Marks, Request
 
 LAG_EVERY_S = 0.05
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from benchmarks.load_step import Step
+from benchmarks.locust_load.step import Step
 
 
 class _Frozen(BaseModel):

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from benchmarks.load_results import LoadResults
-from benchmarks.load_seed import SEED, SeedStep
-from benchmarks.load_step import Step, Traffic
+from benchmarks.locust_load.results import LoadResults
+from benchmarks.locust_load.seed import SEED, SeedStep
+from benchmarks.locust_load.step import Step, Traffic
 from benchmarks.wrk import LoadFailed
 
 BEGIN = "<!-- begin: written by `python -m benchmarks.load_report --write`; do not edit -->"

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import httpx
 
-from benchmarks.comparison import Turn
-from benchmarks.open_loop import OpenLoopResult, run_open_loop
+from benchmarks.comparison.results import Turn
+from benchmarks.open_loop.load import OpenLoopResult, run_open_loop
 from benchmarks.peers.answer import check_answer
 from benchmarks.peers.entry import Entry
 from benchmarks.peers.failure import PeerFailed

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from benchmarks.comparison import Comparison
+from benchmarks.comparison.results import Comparison
 
 _EAGER = ", torch eager"
 

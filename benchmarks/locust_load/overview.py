@@ -8,11 +8,11 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pydantic import ValidationError
 
-from benchmarks import load_tables
-from benchmarks.load_figure import draw_load
-from benchmarks.load_locust import LOG_FILE, REPORT_FILE
-from benchmarks.load_results import LoadResults
-from benchmarks.load_step import REQUESTS_FILE
+from benchmarks.locust_load import tables
+from benchmarks.locust_load.figure import draw_load
+from benchmarks.locust_load.process import LOG_FILE, REPORT_FILE
+from benchmarks.locust_load.results import LoadResults
+from benchmarks.locust_load.step import REQUESTS_FILE
 from benchmarks.wrk import LoadFailed
 from training.figure_style import png
 
@@ -20,7 +20,7 @@ PAGE_FILE = "overview.html"
 DATA_FILE = "overview.json"
 FIGURE_FILE = "overview.png"
 
-_TEMPLATE = "load_overview.html.j2"
+_TEMPLATE = "overview.html.j2"
 
 
 def step_folder(folder: Path, users: int) -> Path:
@@ -62,7 +62,7 @@ def _render(results: LoadResults, picture: bytes) -> str:
     here = Path()
     return environment.get_template(_TEMPLATE).render(
         results=results,
-        tables=load_tables,
+        tables=tables,
         picture=base64.b64encode(picture).decode(),
         pages={step.users: step_folder(here, step.users) / REPORT_FILE for step in results.steps},
         requests_file=REQUESTS_FILE,

@@ -1,0 +1,1 @@
+"""What a comparison of servers measured, and how it is shown."""

@@ -1,0 +1,1 @@
+"""What a GPU can do: images a second by path and batch size, beside its limits."""

@@ -1,0 +1,1 @@
+"""Steps of more and more Locust users, and the report of them."""
