@@ -326,7 +326,7 @@ def test_a_bug_of_the_locustfile_is_no_silence(tmp_path: Path) -> None:
         "    def work(self):\n"
         "        raise LookupError('no such\\nthing')\n"
     )
-    recorder = PROJECT / "benchmarks" / "load_recorder.py"
+    recorder = PROJECT / "benchmarks" / "locust_load" / "recorder.py"
     _run(
         "locust",
         *("-f", f"{tmp_path / 'broken.py'},{recorder}", "--record", tmp_path, "--headless"),

@@ -107,7 +107,8 @@ def test_a_label_outside_the_seven_sends_nothing(dashboard: Dashboard) -> None:
 def test_what_is_no_picture_is_rejected_in_words(dashboard: Dashboard) -> None:
     dashboard.open("learning")
     dashboard.page.get_by_role("radio", name="None; they are to be reviewed").check(force=True)
-    dashboard.settle()
+    source = dashboard.page.get_by_role("combobox", name="How the labels are known")
+    expect(source).to_be_disabled()
     dashboard.give(_PICTURES, ("notes.jpg", b"Dear colleague"), ("empty.jpg", b""))
     dashboard.press("Upload 2 pictures")
     dashboard.sees("Of 2 files: 2 rejected.")
