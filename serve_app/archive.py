@@ -18,6 +18,7 @@ from data.catalogue.uploads import Uploads
 from data.image_store import ImageStore
 from data.known_images import KnownImages
 from models.errors import MISTAKE, DermServeError
+from models.log_records import write_log_records
 from serve_app.archivist import Archivist, Taken
 from serve_app.call import call
 from serve_app.caretaker import Caretaker
@@ -56,6 +57,7 @@ class Archive:
     """
 
     def __init__(self, preprocessor: DeploymentHandle[Any] | None, settings: ServeSettings) -> None:
+        write_log_records()
         self._chain = preprocessor
         database, store = Database(), ImageStore()
         known = KnownImages.load()

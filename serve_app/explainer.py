@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from models.configuration import validate
 from models.errors import DermServeError, InvalidPackage, ModelUnavailable, Overloaded
+from models.log_records import write_log_records
 from models.package import MANIFEST_FILE, WEIGHTS_FILE, ModelPackage, sha256_of
 from models.preprocessing import decode_image
 from models.registry_process import resolve
@@ -47,6 +48,7 @@ class Explainer:
     """
 
     def __init__(self, settings: ServeSettings) -> None:
+        write_log_records()
         self._limits = settings.image_limits
         self._wish: dict[str, Any] = {"model": "champion"}
         self._loaded: _Loaded | None = None
