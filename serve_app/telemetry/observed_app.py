@@ -48,20 +48,23 @@ class _ObservedApp:
         self._app = app
         self._routes = routes
         self._observer = observer
+        self._watches = observer.watches
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         caller = context_of_headers(scope["headers"])
+        if caller is None and not self._watches:
+            await self._app(scope, receive, send)
+            return
         token = REQUEST_FIELDS.set(REQUEST_FIELDS.get())
         try:
-            if self._observer.watches:
+            if self._watches:
                 await self._observe(scope, receive, send, caller)
-                return
-            if caller is not None:
+            else:
                 tell_log(Headers(scope=scope).get("x-request-id", ""), caller)
-            await self._app(scope, receive, send)
+                await self._app(scope, receive, send)
         finally:
             REQUEST_FIELDS.reset(token)
 
@@ -71,6 +74,9 @@ class _ObservedApp:
         headers = Headers(scope=scope)
         asked = {name: scope.get(name, "") for name in _ASKED}  # what answers may change it
         observed = self._observer.begin(headers.get("x-request-id", ""), caller)
+        if not self._observer.tells(observed):
+            await self._app(scope, receive, send)
+            return
         status, size_bytes = 0, 0
 
         async def send_observed(message: Message) -> None:

@@ -86,6 +86,10 @@ class Observer:
         """Whether anybody wants to know."""
         return self._access_log or tracing.tracer() is not None
 
+    def tells(self, observed: Observed) -> bool:
+        """Whether anybody is told of this request."""
+        return self._access_log or observed.span is not None
+
     def begin(self, request_id: str, caller: SpanContext | None) -> Observed:
         """A request has come; the lines of the log that follow are about it.
 
@@ -105,7 +109,8 @@ class Observer:
                 span = None
         trace_id = None if caller is None else format_trace_id(caller.trace_id)
         observed = Observed(request_id, span, trace_id)
-        _CURRENT.set(observed)
+        if self.tells(observed):
+            _CURRENT.set(observed)
         tell_log(request_id, caller)
         return observed
 

@@ -7,7 +7,7 @@ metadata of these names. Whatever is not valid is as good as none, and never an 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from opentelemetry.trace import (
     NonRecordingSpan,
@@ -25,17 +25,13 @@ for _name in ("opentelemetry.trace.span", "opentelemetry.trace.propagation.trace
     logging.getLogger(_name).setLevel(logging.ERROR)
 
 
-def context_of_headers(headers: Iterable[tuple[bytes, bytes]]) -> SpanContext | None:
+def context_of_headers(headers: Sequence[tuple[bytes, bytes]]) -> SpanContext | None:
     """The context that the raw headers of an HTTP request carry, names in lower case."""
-    parents, states = [], []
-    for name, value in headers:
-        if name == b"traceparent":
-            parents.append(value)
-        elif name == b"tracestate":
-            states.append(value)
+    parents = [value for name, value in headers if name == b"traceparent"]
     if len(parents) != 1:
         return None
-    return parse([parents[0].decode("latin-1")], [state.decode("latin-1") for state in states])
+    states = [value.decode("latin-1") for name, value in headers if name == b"tracestate"]
+    return parse([parents[0].decode("latin-1")], states)
 
 
 def context_of_metadata(metadata: Iterable[tuple[str, str | bytes]]) -> SpanContext | None:
