@@ -68,16 +68,16 @@ class RecordFilter(logging.Filter):
         fields = record.__dict__
         for name, value in self._component.items():
             fields.setdefault(name, value)
+        text = record.getMessage()
         if "request_ids" in fields:  # of a batch, which belongs to no single one
             fields["request_ids"] = [printable(each) for each in fields["request_ids"] if each]
+            text += f" (requests: {', '.join(fields['request_ids'])})"
         else:
             for name, value in (_serve_fields() | REQUEST_FIELDS.get()).items():
                 fields.setdefault(name, value)
             if "request_id" in fields:
                 fields["request_id"] = printable(fields["request_id"])
-        text = record.getMessage()
-        if _CONTROL.search(text):
-            record.msg, record.args = _CONTROL.sub(_escaped, text), ()
+        record.msg, record.args = _CONTROL.sub(_escaped, text), ()
         return True
 
 

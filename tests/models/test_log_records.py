@@ -114,6 +114,7 @@ def test_a_line_about_a_batch_says_every_request_once(json_log: Log) -> None:
     json_log.logger.error("A batch failed", extra=batch_fields(["b", "a", "b", "", FORGED]))
     (line,) = map(json.loads, json_log.lines())
     assert line["request_ids"] == ["b", "a", printable(FORGED)]
+    assert line["message"] == f"A batch failed (requests: b, a, {printable(FORGED)})"
     assert "request_id" not in line
 
 
