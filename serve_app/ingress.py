@@ -23,7 +23,7 @@ from models.errors import (
     TooManyFiles,
     UnsupportedImage,
 )
-from models.log_records import write_log_records
+from models.log_records import printable, write_log_records
 from serve_app import schemas
 from serve_app.access.access import Access, open_access
 from serve_app.admission import Admission
@@ -172,7 +172,8 @@ class Ingress(Procedures):
         deadline = started + min(timeout_s or math.inf, self._settings.deadline_s)
         observed = current()
         trace = None if observed is None else observed.trace()
-        works = [Work(image, priority, deadline, request_id, trace) for image in images]
+        known_as = printable(request_id)  # a client's own may be as long as its headers
+        works = [Work(image, priority, deadline, known_as, trace) for image in images]
         with self._admission.admit(len(images), sum(map(size_of, images)), priority):
             results = await self._chain.classify(works)
         total_s = time.monotonic() - started
