@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from typing import Any, TypeVar
 
 from ray import serve
@@ -74,7 +75,7 @@ class Archive:
         Returns:
             For each, in order, its verdict, or the error of the server that prevented one.
         """
-        takes = [self._pixels.submit(self._archivist.take, image) for image in images]
+        takes = [_submit(self._pixels, self._archivist.take, image) for image in images]
         whole = False
         try:
             taken = await asyncio.gather(*map(_answer, takes))
@@ -155,7 +156,12 @@ class Archive:
     async def _run(
         self, pool: ThreadPoolExecutor, work: Callable[..., Answer], *args: Any
     ) -> Answer | DermServeError:
-        return await _answer(pool.submit(work, *args))
+        return await _answer(_submit(pool, work, *args))
+
+
+def _submit(pool: ThreadPoolExecutor, work: Callable[..., Answer], *args: Any) -> Future[Answer]:
+    """Have a thread work for the request that is answered, whose id its log lines say."""
+    return pool.submit(copy_context().run, work, *args)
 
 
 async def _find_chain() -> DeploymentHandle[Any]:

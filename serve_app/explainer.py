@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -84,7 +85,8 @@ class Explainer:
         try:
             # A caller that is cancelled takes what has not begun out of the pool's queue.
             return [
-                await loop.run_in_executor(self._pool, self._explain, request)
+                # In a context of its own, so that its log lines say whose request it is.
+                await loop.run_in_executor(self._pool, copy_context().run, self._explain, request)
                 for request in requests
             ]
         finally:
