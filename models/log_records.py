@@ -73,7 +73,7 @@ class RecordFilter(logging.Filter):
             fields["request_ids"] = [printable(each) for each in fields["request_ids"] if each]
             text += f" (requests: {', '.join(fields['request_ids'])})"
         else:
-            for name, value in (_serve_fields() | REQUEST_FIELDS.get()).items():
+            for name, value in {**_serve_fields(), **REQUEST_FIELDS.get()}.items():
                 fields.setdefault(name, value)
             if "request_id" in fields:
                 fields["request_id"] = printable(fields["request_id"])

@@ -153,9 +153,11 @@ def _describe(
 
 def mark(span: Span, error: Exception) -> None:
     """Say of a span what went wrong; only what is the server's fault counts as its failure."""
-    known = isinstance(error, DermServeError)
-    span.set_attribute("error.type", error.code if known else type(error).__name__)
-    if not known or error.status >= 500:
+    code, ours = type(error).__name__, True
+    if isinstance(error, DermServeError):
+        code, ours = error.code, error.status >= 500
+    span.set_attribute("error.type", code)
+    if ours:
         span.set_status(StatusCode.ERROR)
 
 
