@@ -36,6 +36,8 @@ from serve_app.predict_api import add_predict_routes, answer_predict
 from serve_app.retrain_api import retrain_routes
 from serve_app.service import Service, ready_health
 from serve_app.settings import ServeSettings
+from serve_app.telemetry.observed_app import with_observer
+from serve_app.telemetry.observer import Observer
 from serve_app.trainer_client import TrainerClient
 from serve_app.upload_api import upload_routes
 
@@ -50,6 +52,7 @@ def create_api(
     trainer: TrainerClient,
     settings: ServeSettings,
     access: Access,
+    observer: Observer | None = None,
 ) -> FastAPI:
     """The routes over what is behind them.
 
@@ -59,6 +62,7 @@ def create_api(
         trainer: retrains and rolls models out.
         settings: limits of bodies and batches.
         access: says who may ask for what.
+        observer: told of each request; None stands for one that writes no log.
     """
     # Its pages carry their scripts with them: hospital networks reach no CDN.
     app = FastAPIOffline(
@@ -129,7 +133,8 @@ def create_api(
             return await _answer_bug(request, error)
 
     document_access(app)
-    return with_guard(with_hot_path(app, "/predict", predict), access, settings, _refuse)
+    guarded = with_guard(with_hot_path(app, "/predict", predict), access, settings, _refuse)
+    return with_observer(guarded, observer or Observer(access_log=False))
 
 
 def _refuse(error: DermServeError, path: str, request_id: str) -> Response:
@@ -164,6 +169,7 @@ async def _answer_invalid(request: Request, error: RequestValidationError) -> Re
 
 async def _answer_bug(request: Request, error: Exception) -> Response:
     """A bug of ours: the log gets the traceback, the client an id to quote."""
-    logger.exception("Unexpected error in %s", request.url.path, exc_info=error)
+    where = f"{request.method} {get_route_path(request.scope)!r}"
+    logger.exception("Unexpected error in %s", where, exc_info=error)
     bug = DermServeError(MISTAKE)
     return _refuse(bug, get_route_path(request.scope), request_id_of(request))

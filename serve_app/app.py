@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
 from ray import serve
 from ray.serve import Application, Deployment
-from ray.serve.schema import LoggingConfig
 
 from models.configuration import validate
 from serve_app.archive import CLASSIFIER, MAX_CALLS, Archive
@@ -19,6 +19,7 @@ from serve_app.explainer import MAX_EXPLANATIONS, Explainer
 from serve_app.ingress import Ingress
 from serve_app.preprocessing import Preprocessor
 from serve_app.settings import ServeSettings
+from serve_app.telemetry.tracing import exporters
 
 _CHAMPION = {"model": "champion"}
 
@@ -32,9 +33,11 @@ def build(args: dict[str, Any]) -> Application:
         args: fields of `ServeSettings`, from the `args` of `serve_config.yaml`.
 
     Raises:
-        InvalidConfiguration: if a field is unknown or out of range.
+        InvalidConfiguration: if a field is unknown or out of range, or the environment asks for
+            traces in a way that is not there.
     """
     settings = validate(args, ServeSettings, "The args of serve_config.yaml")
+    exporters(os.environ)
     explainer = _deployment(
         Explainer,
         # More than it takes, so that it is our 503 with its advice that a client sees.
@@ -86,7 +89,6 @@ def _entrance(target: type, settings: ServeSettings, **options: Any) -> Deployme
         serve.ingress()(target),
         max_ongoing_requests=settings.ingress_ongoing_requests,
         max_queued_requests=settings.max_waiting,
-        access_log=settings.access_log,
         # Serve takes messages of 2 GiB, and reads a whole one before it asks us.
         environment={"RAY_SERVE_GRPC_MAX_MESSAGE_SIZE": str(settings.max_grpc_bytes)},
         **options,
@@ -101,7 +103,6 @@ def _deployment(
     max_queued_requests: int,
     cpus: float,
     gpus: float = 0.0,
-    access_log: bool = False,
     user_config: dict[str, Any] | None = None,
     environment: Mapping[str, str] = MappingProxyType({}),
 ) -> Deployment:
@@ -119,7 +120,6 @@ def _deployment(
         max_surge_percent=100,
         graceful_shutdown_wait_loop_s=0.5,
         graceful_shutdown_timeout_s=30,  # longer than any request may take
-        logging_config=LoggingConfig(enable_access_log=access_log),
     )
     deployment: Deployment = deploy(target)
     return deployment

@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from typing import Any, TypeVar
 
 from ray import serve
@@ -18,6 +19,7 @@ from data.catalogue.uploads import Uploads
 from data.image_store import ImageStore
 from data.known_images import KnownImages
 from models.errors import MISTAKE, DermServeError
+from models.log_records import write_log_records
 from serve_app.archivist import Archivist, Taken
 from serve_app.call import call
 from serve_app.caretaker import Caretaker
@@ -56,6 +58,7 @@ class Archive:
     """
 
     def __init__(self, preprocessor: DeploymentHandle[Any] | None, settings: ServeSettings) -> None:
+        write_log_records()
         self._chain = preprocessor
         database, store = Database(), ImageStore()
         known = KnownImages.load()
@@ -72,7 +75,7 @@ class Archive:
         Returns:
             For each, in order, its verdict, or the error of the server that prevented one.
         """
-        takes = [self._pixels.submit(self._archivist.take, image) for image in images]
+        takes = [_submit(self._pixels, self._archivist.take, image) for image in images]
         whole = False
         try:
             taken = await asyncio.gather(*map(_answer, takes))
@@ -153,7 +156,12 @@ class Archive:
     async def _run(
         self, pool: ThreadPoolExecutor, work: Callable[..., Answer], *args: Any
     ) -> Answer | DermServeError:
-        return await _answer(pool.submit(work, *args))
+        return await _answer(_submit(pool, work, *args))
+
+
+def _submit(pool: ThreadPoolExecutor, work: Callable[..., Answer], *args: Any) -> Future[Answer]:
+    """Have a thread work for the request that is answered, whose id its log lines say."""
+    return pool.submit(copy_context().run, work, *args)
 
 
 async def _find_chain() -> DeploymentHandle[Any]:

@@ -13,6 +13,7 @@ from ray import serve
 from ray.serve.exceptions import RayServeException
 
 from models.errors import DermServeError, MalformedRequest
+from models.log_records import write_log_records
 from serve_app.classification import Classification
 from serve_app.device import Device
 from serve_app.generation import version_of
@@ -38,6 +39,7 @@ class Classifier:
     """
 
     def __init__(self, settings: ServeSettings, pool: Executor | None = None) -> None:
+        write_log_records()
         self._device = Device(settings, self._report, pool)
         self._reader = SharedReader()
         self._reporter: Reporter | None = None

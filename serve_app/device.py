@@ -20,6 +20,7 @@ from serve_app.model_slot import ModelSlot
 from serve_app.niceness import give_way
 from serve_app.settings import ServeSettings
 from serve_app.shadow import Shadow
+from serve_app.telemetry.stage_spans import record, traced
 from serve_app.work import Work
 
 logger = logging.getLogger("ray.serve")
@@ -62,13 +63,19 @@ class Device:
         Returns:
             One result per image, in order; `ModelUnavailable` for all if there is no model.
         """
+        return await traced("classifier", works, self._classify)
+
+    async def _classify(
+        self, works: Sequence[Work[Pixels]]
+    ) -> list[Classification | DermServeError]:
         if self._lanes is None:
             generation = self.slot.generation
             generation.counts.live_images += len(works)
             generation.counts.live_errors += len(works)
             reason = generation.load_error or "It is loading."
             return [ModelUnavailable(f"No model is loaded. {reason}")] * len(works)
-        return [self._as_answer(result) for result in await self._lanes.submit(works)]
+        results = await self._lanes.submit(works)
+        return [self._as_answer(work, result) for work, result in zip(works, results, strict=True)]
 
     async def close(self) -> None:
         """Free the models and end the threads."""
@@ -82,20 +89,22 @@ class Device:
         batch = [work.payload for work in works]
         self._begun += 1
         try:
-            answers, counts = await asyncio.get_running_loop().run_in_executor(
+            answers, counts, started = await asyncio.get_running_loop().run_in_executor(
                 self._pool, self._forward, batch
             )
         finally:
             self._ended += 1
+        forward_s, version = answers[0].forward_s, answers[0].model.version
+        record("forward", works, started, started + forward_s, shared=True, model_version=version)
         counts.live_images += len(batch)
-        counts.live_forward_s += answers[0].forward_s
-        self._metrics.observe_batch(len(batch), "forward", answers[0].forward_s)
+        counts.live_forward_s += forward_s
+        self._metrics.observe_batch(len(batch), "forward", forward_s)
         if self._shadow is not None and self._shadow.counts is counts:
             self._shadow.offer(batch, [answer.decision.predicted_class for answer in answers])
         return answers
 
-    def _forward(self, batch: list[Pixels]) -> tuple[list[Classification], Counts]:
-        """Answer with whatever model serves when this starts.
+    def _forward(self, batch: list[Pixels]) -> tuple[list[Classification], Counts, float]:
+        """Answer with whatever model serves when this starts; also when that was.
 
         Only here is a model held on to, so that one that is replaced is never freed on the
         event loop.
@@ -110,14 +119,16 @@ class Device:
             Classification(decision, model.served, forward_s, batch=len(batch))
             for decision in decisions
         ]
-        return answers, generation.counts
+        return answers, generation.counts, started
 
     def _reading(self) -> Reading:
         if self._lanes is None:
             return Reading(QueueCounts(), 0)
         return Reading(self._lanes.counts.copy(), self._lanes.waiting)
 
-    def _as_answer(self, result: Classification | Exception) -> Classification | DermServeError:
+    def _as_answer(
+        self, work: Work[Pixels], result: Classification | Exception
+    ) -> Classification | DermServeError:
         if isinstance(result, Classification):
             return result
         if isinstance(result, DeadlineExceeded):
@@ -127,7 +138,7 @@ class Device:
         counts.live_errors += 1
         if isinstance(result, DermServeError):
             return result
-        logger.error("A forward failed", exc_info=result)
+        logger.error("A forward failed", exc_info=result, extra={"request_id": work.request_id})
         return DermServeError("The model failed on this image. The server's log says why.")
 
     def _follow(self) -> None:

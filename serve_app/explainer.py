@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from models.configuration import validate
 from models.errors import DermServeError, InvalidPackage, ModelUnavailable, Overloaded
+from models.log_records import write_log_records
 from models.package import MANIFEST_FILE, WEIGHTS_FILE, ModelPackage, sha256_of
 from models.preprocessing import decode_image
 from models.registry_process import resolve
@@ -47,6 +49,7 @@ class Explainer:
     """
 
     def __init__(self, settings: ServeSettings) -> None:
+        write_log_records()
         self._limits = settings.image_limits
         self._wish: dict[str, Any] = {"model": "champion"}
         self._loaded: _Loaded | None = None
@@ -82,7 +85,8 @@ class Explainer:
         try:
             # A caller that is cancelled takes what has not begun out of the pool's queue.
             return [
-                await loop.run_in_executor(self._pool, self._explain, request)
+                # In a context of its own, so that its log lines say whose request it is.
+                await loop.run_in_executor(self._pool, copy_context().run, self._explain, request)
                 for request in requests
             ]
         finally:

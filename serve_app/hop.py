@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 from grpc.aio import AioRpcError
@@ -22,6 +23,7 @@ from ray.serve.exceptions import (
 from ray.serve.handle import DeploymentHandle
 
 from models.errors import MISTAKE, DermServeError, Overloaded, StageUnavailable
+from models.log_records import batch_fields
 
 logger = logging.getLogger("ray.serve")
 
@@ -52,14 +54,20 @@ def by_value(handle: DeploymentHandle[Any], method: str) -> DeploymentHandle[Any
     )
 
 
-def failure(error: BaseException) -> DermServeError:
-    """What a client is told when a call of another deployment failed; the log says more."""
+def failure(error: BaseException, request_ids: Sequence[str] = ()) -> DermServeError:
+    """What a client is told when a call of another deployment failed; the log says more.
+
+    Args:
+        error: that the call raised.
+        request_ids: of a call for several requests.
+    """
+    extra = batch_fields(request_ids) if request_ids else None
     if isinstance(error, BackPressureError):
         return Overloaded("The server is full. Send the request again in a second.")
     if isinstance(error, _REPLICA_LOST):
-        logger.error("A replica of another stage was lost", exc_info=error)
+        logger.error("A replica of another stage was lost", exc_info=error, extra=extra)
         return StageUnavailable(
             "A part of the server is restarting. Send the request again in a second."
         )
-    logger.error("A call of another stage failed", exc_info=error)
+    logger.error("A call of another stage failed", exc_info=error, extra=extra)
     return DermServeError(MISTAKE)

@@ -23,6 +23,7 @@ from models.errors import (
     TooManyFiles,
     UnsupportedImage,
 )
+from models.log_records import printable, write_log_records
 from serve_app import schemas
 from serve_app.access.access import Access, open_access
 from serve_app.admission import Admission
@@ -41,6 +42,8 @@ from serve_app.open_inference.rpc import Procedures
 from serve_app.open_inference.statistics import Statistics
 from serve_app.settings import ServeSettings
 from serve_app.stage import RemoteStage, Stage, stage_of
+from serve_app.telemetry import tracing
+from serve_app.telemetry.observer import Observer, current
 from serve_app.trainer_client import TrainerClient
 from serve_app.work import Priority, Work
 
@@ -77,13 +80,18 @@ class Ingress(Procedures):
         self._open_inference = OpenInference(self, self._trainer, settings)
         self.statistics = Statistics()
         self._access: Access
+        self._observer = Observer(settings.access_log)
+        tracing.tracer()  # what is wrong with the environment is said at the start
+        write_log_records()
         logger.info("%s", settings)
         logger.info("Data path: %s", describe_data_path())
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """Called by Serve once the replica is constructed, before anybody reaches it."""
         self._access = open_access(self._settings)
-        return create_api(self, self._archive, self._trainer, self._settings, self._access)
+        return create_api(
+            self, self._archive, self._trainer, self._settings, self._access, self._observer
+        )
 
     async def predict(
         self,
@@ -162,16 +170,21 @@ class Ingress(Procedures):
             raise InvalidField(f"timeout_s: {timeout_s} is not above 0. Give seconds, or None.")
         started = time.monotonic()
         deadline = started + min(timeout_s or math.inf, self._settings.deadline_s)
-        works = [Work(image, priority, deadline) for image in images]
+        observed = current()
+        trace = None if observed is None else observed.trace()
+        known_as = printable(request_id)  # a client's own may be as long as its headers
+        works = [Work(image, priority, deadline, known_as, trace) for image in images]
         with self._admission.admit(len(images), sum(map(size_of, images)), priority):
             results = await self._chain.classify(works)
         total_s = time.monotonic() - started
         self._metrics.observe("total", total_s)
         self.statistics.observe(results, total_s)
+        if observed is not None:
+            observed.model_version = _version_in(results)
         return [
             prediction(result, request_id=request_id, total_s=total_s)
             if isinstance(result, Classification)
-            else _as_error(result)
+            else _as_error(result, request_id)
             for result in results
         ]
 
@@ -199,6 +212,8 @@ class Ingress(Procedures):
                 self._explainer, "explain", [request], timeout_s=self._settings.deadline_s
             )
         if isinstance(result, ExplainedImage):
+            if (observed := current()) is not None:
+                observed.model_version = result.model_version
             return result
         raise _as_error(result)
 
@@ -241,8 +256,15 @@ class Ingress(Procedures):
         ).model_dump()
 
 
-def _as_error(result: Exception) -> DermServeError:
+def _version_in(results: Sequence[Classification | Exception]) -> str | None:
+    """Of the model that answered; the first, if another one took over meanwhile."""
+    answered = (each for each in results if isinstance(each, Classification))
+    return next((each.model.version for each in answered), None)
+
+
+def _as_error(result: Exception, request_id: str | None = None) -> DermServeError:
     if isinstance(result, DermServeError):
         return result
-    logger.error("The chain failed", exc_info=result)
+    extra = {"request_id": request_id} if request_id else None
+    logger.error("The chain failed", exc_info=result, extra=extra)
     return DermServeError(MISTAKE)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import numpy.typing as npt
 from models.errors import MalformedRequest
 from models.preprocessing import IMAGE_SIZE
 from serve_app.shared_memory import Place, SharedFile, SharedReader
+from serve_app.telemetry.trace import Trace, WireTrace
 from serve_app.work import Priority, Work
 
 Pixels = npt.NDArray[np.uint8]
@@ -40,11 +42,15 @@ class Message:
     """The payloads themselves: bytes of an image file, or pixels."""
     preprocessed: tuple[int, ...] = ()
     """Which of them are pixels, for a receiver that takes both."""
+    request_ids: tuple[str, ...] = ()
+    """Of each payload; none if nobody named them."""
+    traces: tuple[WireTrace | None, ...] = ()
+    """Of each payload; none if no request among them is recorded."""
 
     @classmethod
     def by_value(cls, works: Sequence[Work[Any]]) -> Message:
         """Carry the payloads along."""
-        return cls(*_terms(works), [work.payload for work in works], _preprocessed(works))
+        return cls(*_terms(works), [work.payload for work in works], *_origins(works))
 
     @classmethod
     def in_memory(cls, works: Sequence[Work[Any]], file: SharedFile) -> Message:
@@ -54,7 +60,7 @@ class Message:
             NotShared: if there is not enough of it.
         """
         place = file.write([work.payload for work in works])
-        return cls(*_terms(works), place, _preprocessed(works))
+        return cls(*_terms(works), place, *_origins(works))
 
     def images(self, reader: SharedReader) -> list[Work[Image]]:
         """The work of images, encoded or preprocessed.
@@ -94,10 +100,15 @@ class Message:
 
     def _works(self, payloads: Sequence[Any]) -> list[Work[Any]]:
         now = time.monotonic()
+        count = len(self.sizes)
+        names: Iterable[str] = self.request_ids or repeat("", count)
+        traces: Iterable[Trace | None] = repeat(None, count)
+        if self.traces:
+            traces = [None if sent is None else Trace.from_wire(sent) for sent in self.traces]
         return [
-            Work(payload, Priority(priority), None if left is None else now + left)
-            for payload, priority, left in zip(
-                payloads, self.priorities, self.remaining_s, strict=True
+            Work(payload, Priority(priority), None if left is None else now + left, name, trace)
+            for payload, priority, left, name, trace in zip(
+                payloads, self.priorities, self.remaining_s, names, traces, strict=True
             )
         ]
 
@@ -112,8 +123,15 @@ def size_of(image: Image) -> int:
     return image.nbytes if isinstance(image, np.ndarray) else len(image)
 
 
-def _preprocessed(works: Sequence[Work[Any]]) -> tuple[int, ...]:
-    return tuple(index for index, work in enumerate(works) if isinstance(work.payload, np.ndarray))
+def _origins(
+    works: Sequence[Work[Any]],
+) -> tuple[tuple[int, ...], tuple[str, ...], tuple[WireTrace | None, ...]]:
+    """Which payloads are pixels, and whose they are."""
+    pixels = tuple(i for i, work in enumerate(works) if isinstance(work.payload, np.ndarray))
+    traces: tuple[WireTrace | None, ...] = ()
+    if any(work.trace is not None for work in works):
+        traces = tuple(None if work.trace is None else work.trace.to_wire() for work in works)
+    return pixels, tuple(work.request_id for work in works), traces
 
 
 def _check_pixels(image: object) -> None:

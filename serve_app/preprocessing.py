@@ -14,6 +14,7 @@ from ray.serve.handle import DeploymentHandle
 
 from models.errors import DermServeError, MalformedRequest
 from models.limits import ImageLimits
+from models.log_records import write_log_records
 from models.preprocessing import decode_image
 from serve_app.batching import LateBatcher
 from serve_app.classification import Classification
@@ -23,6 +24,7 @@ from serve_app.niceness import give_way
 from serve_app.settings import ServeSettings
 from serve_app.shared_memory import NotShared, SharedReader
 from serve_app.stage import NOT_SHARED, RemoteStage, Stage, stage_of
+from serve_app.telemetry.stage_spans import record, traced
 from serve_app.work import Work
 
 PIECE = 4
@@ -51,6 +53,7 @@ class Preprocessor:
         settings: ServeSettings,
         pool: Executor | None = None,
     ) -> None:
+        write_log_records()
         self._classifier = stage_of(classifier, settings)
         self._limits = settings.image_limits
         threads = settings.effective_threads
@@ -86,6 +89,9 @@ class Preprocessor:
             One result per image, in order; the error of `decode_image` or of the classifier
             where an image has no answer.
         """
+        return await traced("preprocessor", works, self._classify)
+
+    async def _classify(self, works: Sequence[Work[Image]]) -> list[Classification | Exception]:
         if len(works) <= PIECE:
             return await self._classify_piece(works)
         pieces = [works[start : start + PIECE] for start in range(0, len(works), PIECE)]
@@ -122,9 +128,10 @@ class Preprocessor:
         return results
 
     async def _decode(self, batch: list[Work[Image]]) -> list[_Decoded | Exception]:
-        decoded, seconds = await asyncio.get_running_loop().run_in_executor(
+        decoded, started, seconds = await asyncio.get_running_loop().run_in_executor(
             self._pool, _decode_all, batch, self._limits
         )
+        record("decode", batch, started, started + seconds)
         self._metrics.observe_batch(len(batch), "decode", seconds)
         if self._hop_metrics is not None:
             self._hop_metrics.start()
@@ -136,8 +143,8 @@ class Preprocessor:
 
 def _decode_all(
     batch: list[Work[Image]], limits: ImageLimits
-) -> tuple[list[_Decoded | Exception], float]:
-    """A result for each image, and the seconds of all of them."""
+) -> tuple[list[_Decoded | Exception], float, float]:
+    """A result for each image, when the first began, and the seconds of all of them."""
     results: list[_Decoded | Exception] = []
     begun = started = time.perf_counter()
     for work in batch:
@@ -148,7 +155,7 @@ def _decode_all(
         else:
             results.append(_Decoded(pixels, time.perf_counter() - started))
         started = time.perf_counter()
-    return results, started - begun
+    return results, begun, started - begun
 
 
 def _pixels(image: Image, limits: ImageLimits) -> Pixels:

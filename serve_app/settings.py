@@ -35,7 +35,7 @@ class ServeSettings(BaseModel):
     shared_memory: bool = Field(
         True, description="images travel between replicas of one machine through shared memory"
     )
-    access_log: bool = Field(False, description="a line in Ray's log for every request")
+    access_log: bool = Field(False, description="a line in the log for every request")
     hop_lanes: int = Field(
         8,
         ge=1,

@@ -103,7 +103,7 @@ class RemoteStage(Generic[Payload]):
             return list(await self._ask(Message.by_value(works)))
         # Nobody has cancelled us: the other side has given up, or we did not wait longer.
         except (Exception, asyncio.CancelledError) as error:
-            return [failure(error)] * len(works)
+            return [failure(error, [work.request_id for work in works])] * len(works)
 
     async def _send_in_memory(
         self, works: list[Work[Payload]], files: SharedFiles

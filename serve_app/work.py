@@ -8,6 +8,7 @@ from enum import IntEnum
 from typing import Generic, TypeVar
 
 from models.errors import DeadlineExceeded
+from serve_app.telemetry.trace import Trace
 
 Payload = TypeVar("Payload")
 Other = TypeVar("Other")
@@ -30,10 +31,14 @@ class Work(Generic[Payload]):
     priority: Priority = Priority.INTERACTIVE
     deadline: float | None = None
     """On the clock of `time.monotonic`, in seconds; nobody waits for the answer after it."""
+    request_id: str = ""
+    """Of the request that the payload came with, for the log."""
+    trace: Trace | None = None
+    """Where its spans belong; None unless the request is recorded."""
 
     def of(self, payload: Other) -> Work[Other]:
         """The same work at its next stage."""
-        return Work(payload, self.priority, self.deadline)
+        return Work(payload, self.priority, self.deadline, self.request_id, self.trace)
 
     def remaining_s(self) -> float | None:
         """Seconds until the deadline, which may be negative; None without one."""

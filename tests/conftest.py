@@ -28,6 +28,14 @@ from training.storage import RUNS_VARIABLE
 
 PROJECT = Path(__file__).parents[1]
 
+
+def free_port() -> int:
+    """A TCP port that nothing listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 _SCRATCH = tempfile.mkdtemp(prefix="dermserve-tests-")
 
 TEST_ENVIRONMENT = {
@@ -42,6 +50,9 @@ TEST_ENVIRONMENT = {
     IMAGES_VARIABLE: f"{_SCRATCH}/images",
     RUNS_VARIABLE: f"{_SCRATCH}/runs",
 }
+
+TRACES_PORT = free_port()
+"""Where the server sends its spans, to whichever test listens there."""
 
 SHARED_HAM10000 = PROJECT.parent / "shared" / "ham10000"
 """Real images, where the developer has them; never part of the project."""
@@ -145,29 +156,39 @@ def serve_config_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def tracing_to(port: int) -> dict[str, str]:
+    """Environment of a server that records the requests that ask for it, as few tests' do.
+
+    Args:
+        port: of OTLP over HTTP, on this machine.
+    """
+    return {
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": f"http://127.0.0.1:{port}/v1/traces",
+        "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+        "OTEL_TRACES_SAMPLER": "parentbased_always_off",
+        "OTEL_BSP_SCHEDULE_DELAY": "100",  # ms
+    }
+
+
 @pytest.fixture(scope="session")
 def server(serving_tiny: dict[str, str], serve_config_file: Path) -> Iterator[LocalServer]:
     """The applications of `serve_config.yaml` on a free port, serving the tiny package."""
+    tracing = tracing_to(TRACES_PORT)
     server = LocalServer(
         serve_config_file,
         port=free_port(),
         dashboard_port=free_port(),
-        environment=serving_tiny,
+        environment=serving_tiny | tracing,
     )
     with server:
-        # The replicas have them now; here they would reach tests that mean the bundled one.
-        del os.environ[CHAMPION_VARIABLE]
+        # The replicas have them now; here they would reach tests that mean the bundled one, or
+        # that record spans of their own.
+        for name in (CHAMPION_VARIABLE, *tracing):
+            del os.environ[name]
         os.environ.update(TEST_ENVIRONMENT)
         server.deploy()
         server.wait_until_ready(timeout_s=120)
         yield server
-
-
-def free_port() -> int:
-    """A TCP port that nothing listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="session")

@@ -54,6 +54,19 @@ def _replica_cpus(document: Any) -> dict[str, float]:
     return {each.name: (each.ray_actor_options or {})["num_cpus"] for each in built.deployments}
 
 
+def test_its_word_on_logs_reaches_every_replica(document: Any) -> None:
+    assert document["logging_config"] == {"encoding": "TEXT", "enable_access_log": False}
+    for application, compose in zip(document["applications"], (build, build_trainer), strict=True):
+        built = build_app(compose(application["args"]), name=application["name"])
+        # What a deployment says itself would hide all of what the file says.
+        assert [each._deployment_config.logging_config for each in built.deployments] == [
+            None for _ in built.deployments
+        ]
+        assert "logging_config" not in application
+        for deployment in application.get("deployments", ()):
+            assert "logging_config" not in deployment
+
+
 def test_serve_accepts_it(document: Any) -> None:
     # Ray calls the interval by which counts are reported deprecated in favour of environment
     # variables, which this release does not read yet.

@@ -58,6 +58,6 @@ def allow_origins(app: ASGIApp, origins: tuple[str, ...]) -> ASGIApp:
         app,
         allow_origins=origins,
         allow_methods=("GET", "POST", "PATCH", "DELETE"),
-        allow_headers=("authorization", "x-api-key", "x-request-id"),
+        allow_headers=("authorization", "x-api-key", "x-request-id", "traceparent", "tracestate"),
         expose_headers=("retry-after", "x-request-id", "x-model-version"),
     )

@@ -32,7 +32,7 @@ def with_guard(app: FastAPI, access: Access, settings: ServeSettings, answer: An
     """Have a guard before an application.
 
     Args:
-        app: changed; call this last, so that nothing stands before the guard.
+        app: changed; call this last, so that nothing that answers stands before the guard.
         access: says who may ask for what.
         settings: the time for bodies, and the origins that browsers may call from.
         answer: makes the answers of the guard's own errors.

@@ -6,6 +6,7 @@ its context is what the client gets; an exception, Serve would log as a failure 
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import logging
 import uuid
@@ -30,6 +31,9 @@ from serve_app.open_inference.messages import (
 )
 from serve_app.open_inference.metadata import server_metadata
 from serve_app.open_inference.protocol import OpenInference
+from serve_app.open_inference.servicer import SERVICE
+from serve_app.telemetry.observer import GONE, Observer, Outcome, tell_log
+from serve_app.telemetry.trace_context import context_of_metadata
 
 logger = logging.getLogger("ray.serve")
 
@@ -48,11 +52,16 @@ _CODES = {
 Context = Any  # Serve's, with most of what grpc.ServicerContext has
 
 
-@dataclass(frozen=True, slots=True)
+_NOBODY = Caller(None)
+
+
+@dataclass(slots=True)
 class _Call:
-    caller: Caller
     request_id: str
     """The client's metadata `request_id`, or what Serve made instead."""
+    caller: Caller = _NOBODY
+    status: int = 200
+    """Of HTTP, for the same outcome."""
 
 
 Procedure = Callable[[Any, Any, _Call], Awaitable[Any]]
@@ -66,20 +75,53 @@ def _procedure(procedure: Procedure) -> Method:
     """
     need = need_of_procedure(procedure.__name__)
 
-    # Serve goes by the name of the last argument.
-    async def method(self: Procedures, data: bytes, grpc_context: Context) -> Any:
-        request_id = dict(grpc_context.trailing_metadata()).get("request_id")
+    async def answer(self: Procedures, data: bytes, call: _Call, grpc_context: Context) -> Any:
         try:
-            caller = await _authorise(self._access, need, len(data), grpc_context)
-            request = request_of(procedure.__name__, data)
-            return await procedure(self, request, _Call(caller, request_id or uuid.uuid4().hex))
+            call.caller = await _authorise(self._access, need, len(data), grpc_context)
+            return await procedure(self, request_of(procedure.__name__, data), call)
         except DermServeError as error:
+            call.status = error.status
             return _refuse(grpc_context, error)
         except Exception:
             logger.exception("Unexpected error in %s", procedure.__name__)
+            call.status = DermServeError.status
             return _refuse(grpc_context, DermServeError(MISTAKE))
 
+    # Serve goes by the name of the last argument.
+    async def method(self: Procedures, data: bytes, grpc_context: Context) -> Any:
+        request_id = dict(grpc_context.trailing_metadata()).get("request_id") or uuid.uuid4().hex
+        call = _Call(request_id)
+        context = context_of_metadata(grpc_context.invocation_metadata())
+        if not self._observer.watches:
+            if context is not None:
+                tell_log(request_id, context)
+            return await answer(self, data, call, grpc_context)
+        observed = self._observer.begin(request_id, context)
+        size_bytes = 0
+        try:
+            response = await answer(self, data, call, grpc_context)
+            size_bytes = response.ByteSize()
+            return response
+        except asyncio.CancelledError:
+            call.status = GONE
+            raise
+        finally:
+            self._observer.end(observed, _outcome(procedure, call, len(data), size_bytes))
+
     return method
+
+
+def _outcome(procedure: Procedure, call: _Call, request_bytes: int, response_bytes: int) -> Outcome:
+    key = call.caller.key
+    return Outcome(
+        protocol="grpc",
+        method="POST",
+        route=f"/{SERVICE.full_name}/{procedure.__name__}",
+        status=call.status,
+        request_bytes=request_bytes,
+        response_bytes=response_bytes,
+        key_id=None if key is None else key.id,
+    )
 
 
 class Procedures:
@@ -87,6 +129,7 @@ class Procedures:
 
     _access: Access
     _open_inference: OpenInference
+    _observer = Observer(access_log=False)
 
     @_procedure
     async def ServerLive(self, request: Any, call: _Call) -> Any:

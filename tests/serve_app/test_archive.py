@@ -20,6 +20,7 @@ from data.catalogue.database import Database
 from data.catalogue.keys import Keys
 from data.catalogue.uploads import Uploads
 from models.errors import MISTAKE, CatalogueUnavailable, DermServeError, NotFound
+from models.log_records import REQUEST_FIELDS
 from serve_app import archive as module
 from serve_app.archive import Archive
 from serve_app.message import Message
@@ -47,6 +48,22 @@ async def test_verdicts_in_the_order_of_the_images(archive: Archive) -> None:
     ]
     assert await archive.add([], "test") == []
     assert [type(one) for one in await archive.add([bad], "test")] == [Verdict]
+
+
+async def test_its_threads_know_whose_request_it_is(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def examine(*args: object) -> Any:
+        seen.append(REQUEST_FIELDS.get().get("request_id"))
+        raise ZeroDivisionError("a bug, which is logged there")
+
+    monkeypatch.setattr("serve_app.archivist.examine", examine)
+    token = REQUEST_FIELDS.set({"request_id": "mine-1"})
+    await archive.add(IMAGES_SENT[:2], "test")
+    REQUEST_FIELDS.reset(token)
+    assert seen == ["mine-1"] * 2
 
 
 async def test_errors_are_values(archive: Archive) -> None:

@@ -25,6 +25,7 @@ from models.errors import (
     UnknownClass,
     UnsupportedImage,
 )
+from models.log_records import REQUEST_FIELDS
 from models.package import MANIFEST_FILE, WEIGHTS_FILE, ModelPackage
 from serve_app.app import build
 from serve_app.explainer import MAX_EXPLANATIONS, Explainer
@@ -46,6 +47,23 @@ async def explainer() -> AsyncIterator[Explainer]:
     explainer = Explainer(ServeSettings())
     yield explainer
     explainer._pool.shutdown()
+
+
+async def test_its_thread_knows_whose_request_it_is(
+    explainer: Explainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def decode(*args: object) -> None:
+        seen.append(REQUEST_FIELDS.get().get("request_id"))
+        raise UnsupportedImage("no image")
+
+    monkeypatch.setattr("serve_app.explainer.decode_image", decode)
+    token = REQUEST_FIELDS.set({"request_id": "mine-1"})
+    (answer,) = await explainer.explain([ExplanationRequest(b"", None)])
+    REQUEST_FIELDS.reset(token)
+    assert isinstance(answer, UnsupportedImage)
+    assert seen == ["mine-1"]
 
 
 def _copy_of(package: ModelPackage, folder: Path, version: str) -> str:

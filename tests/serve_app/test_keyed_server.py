@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import grpc
 import httpx
@@ -21,13 +23,15 @@ from data.catalogue.keys import CreatedKey, Keys
 from data.catalogue.uploads import Uploads
 from data.synthetic import synthetic_jpeg
 from serve_app import schemas
-from tests.conftest import PROJECT, free_port
+from tests.conftest import PROJECT, free_port, tracing_to
 from tests.serve_app.forms import error_of
 from tests.serve_app.open_inference.examples import URL, image_body, packed
+from tests.serve_app.telemetry.receiver import Receiver
 
 INFER = "/inference.GRPCInferenceService/ModelInfer"
 FILE_NAME = "mrs-smith-1961-left-shoulder"
 CLIENT_ID = "the-id-of-a-request"
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,7 @@ class Keyed:
     upload: CreatedKey
     spent: CreatedKey
     logs: Path
+    receiver: Receiver
 
     def bearer(self, created: CreatedKey) -> dict[str, str]:
         return {"authorization": f"Bearer {created.text}"}
@@ -49,7 +54,7 @@ class Keyed:
 
 @pytest.fixture(scope="module")
 def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keyed]:
-    """`dermserve up`, with access logs, on a catalogue that has keys."""
+    """`dermserve up`, with access logs in JSON and traces, on a catalogue that has keys."""
     if ray.is_initialized():
         pytest.skip("another server runs in these tests; run this file by itself, as .ci/run does")
     folder = tmp_path_factory.mktemp("keyed")
@@ -61,6 +66,7 @@ def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keyed]:
         **(config["applications"][0].get("args") or {}),
         "access_log": True,  # the most that a server writes
     }
+    config["logging_config"]["encoding"] = "JSON"
     path = folder / "serve.yaml"
     path.write_text(yaml.safe_dump(config))
     made = [
@@ -71,12 +77,23 @@ def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keyed]:
             ([Role.PREDICT], 1),
         )
     ]
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, Receiver(traces_port := free_port()) as receiver:
+        for name, value in tracing_to(traces_port).items():
+            patch.setenv(name, value)
+        patch.setenv("OTEL_TRACES_SAMPLER", "always_on")  # the most again
         patch.setenv("RAY_SERVE_HAPROXY_STATS_PORT", str(free_port()))
         patch.setenv("RAY_SERVE_HAPROXY_METRICS_PORT", str(free_port()))
         with StartedServer(path, folder) as server:
             logs = Path("/tmp/ray/session_latest/logs").resolve()
-            yield Keyed(server.url, f"127.0.0.1:{grpc_port}", keys, database, *made, logs=logs)
+            yield Keyed(
+                server.url,
+                f"127.0.0.1:{grpc_port}",
+                keys,
+                database,
+                *made,
+                logs=logs,
+                receiver=receiver,
+            )
     database.close()
 
 
@@ -155,6 +172,56 @@ def test_a_revoked_key_is_forgotten_by_a_running_server(keyed: Keyed, jpeg: byte
             assert status == expected
 
 
+def _lines(keyed: Keyed) -> list[dict[str, Any]]:
+    """The log of the replica that takes the requests; each line must be an object."""
+    (path,) = (keyed.logs / "serve").glob("replica_dermserve_classifier_*.log")
+    whole = path.read_text().rpartition("\n")[0]  # the last may be half written
+    return [json.loads(line) for line in whole.split("\n") if line]
+
+
+def test_every_request_has_a_line_of_json(keyed: Keyed, jpeg: bytes) -> None:
+    key = keyed.predict
+    context = f"00-{TRACE}-00f067aa0ba902b7-01"
+    with httpx.Client(base_url=keyed.url, timeout=60, headers=keyed.bearer(key)) as client:
+        for query in ("", "?priority=interactive"):  # the hot path and the framework's
+            headers = {"x-request-id": f"line{query[:1]}", "traceparent": context}
+            answer = client.post(f"/predict{query}", content=jpeg, headers=headers)
+            assert answer.status_code == 200
+        assert client.get("/uploads/nobody", headers={"x-request-id": "line3"}).status_code == 403
+        forged = b"line4\xe2\x80\xa8\xc2\x85forged"
+        assert client.get("/nowhere", headers=[(b"x-request-id", forged)]).status_code == 404
+    _call(keyed, jpeg, x_api_key=key.text)
+    wanted = {"line", "line?", "line3", "line4?????forged"}
+    lines: dict[str, dict[str, Any]] = {}
+    called: dict[str, Any] = {"protocol": None}
+    deadline = time.monotonic() + 60
+    while not wanted <= lines.keys() or called["protocol"] != "grpc":  # written within a second
+        assert time.monotonic() < deadline, lines.keys()
+        requests = [line for line in _lines(keyed) if line.get("event") == "request"]
+        lines = {line["request_id"]: line for line in requests}
+        called = requests[-1]
+    model = answer.json()["model_version"]
+    common = {"deployment": "classifier", "application": "dermserve", "levelname": "INFO"}
+    for name in ("line", "line?"):
+        expected = {
+            "method": "POST",
+            "route": "/predict",
+            "status": 200,
+            "key_id": key.key.id,
+            "request_bytes": len(jpeg),
+            "model_version": model,
+            "trace_id": TRACE,
+        }
+        assert lines[name].items() >= (common | expected).items()
+        assert lines[name]["duration_ms"] > 0
+    assert lines["line"].keys() == lines["line?"].keys()
+    assert (lines["line3"]["route"], lines["line3"]["status"]) == ("/uploads/{id}", 403)
+    assert lines["line4?????forged"]["route"] is None
+    over_grpc = {"protocol": "grpc", "status": 200, "key_id": key.key.id, "model_version": model}
+    assert called.items() >= over_grpc.items()
+    assert "serve_access_log" not in str(_lines(keyed))  # Ray's own are off
+
+
 def _written(keyed: Keyed) -> dict[Path, bytes]:
     """All logs, once the id of a request of ours is in them: Serve writes them some at a time."""
     with httpx.Client(base_url=keyed.url, timeout=60) as client:
@@ -196,7 +263,11 @@ def test_the_logs_hold_no_key_no_file_name_and_no_pixels(keyed: Keyed, jpeg: byt
     assert verdicts == ["needs_label", "rejected", "rejected"]
     (kept,) = Uploads(keyed.database).page().items
     assert kept.uploader == f"key:{keyed.upload.key.id}"
-    everything = _written(keyed)
+    everything: dict[Any, bytes] = {**_written(keyed)}
+    everything["the spans"] = b"".join(
+        bytes(str(span), "utf-8")
+        for _, span in keyed.receiver.until(lambda spans: CLIENT_ID in str(spans))
+    )
     secret = {
         "a key": keyed.predict.text.encode(),
         "the secret of a key": keyed.predict.text.rpartition("_")[2][:-1].encode(),

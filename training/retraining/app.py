@@ -8,7 +8,6 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 from ray import serve
 from ray.serve import Application
-from ray.serve.schema import LoggingConfig
 
 from configs import FOLDER
 from models.configuration import read_config, validate
@@ -53,7 +52,6 @@ def build(args: dict[str, Any]) -> Application:
         max_ongoing_requests=200,
         graceful_shutdown_wait_loop_s=0.5,
         graceful_shutdown_timeout_s=10,
-        logging_config=LoggingConfig(enable_access_log=False),
     )
     application: Application = deploy(Trainer).bind(settings, GateFile.load(chosen.promotion))
     return application

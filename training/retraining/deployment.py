@@ -16,6 +16,7 @@ from data.catalogue.runs import Runs
 from data.catalogue.uploads import Uploads
 from data.image_store import images_url
 from models.errors import MISTAKE, DermServeError, InvalidConfiguration, InvalidField
+from models.log_records import write_log_records
 from models.registry import Registry
 from models.replica_report import ReplicaReport
 from training.promotion.gate_file import GateFile
@@ -63,6 +64,7 @@ class Trainer:
     """
 
     def __init__(self, settings: TrainingSettings, gate: GateFile) -> None:
+        write_log_records()
         database = Database()
         registry = Registry()
         self._settings = settings
