@@ -204,8 +204,10 @@ class Ingress(Procedures):
 
     def _reading(self) -> Reading:
         # What waits here waits in the chain: admitted, not answered yet.
-        queue = self._chain.counts if isinstance(self._chain, RemoteStage) else QueueCounts()
-        return Reading(queue.copy(), self._admission.images, self._admission.rejected)
+        waiting, rejected = self._admission.images, self._admission.rejected
+        if isinstance(hop := self._chain, RemoteStage):
+            return Reading(hop.counts.copy(), waiting, rejected, hop.sent_again)
+        return Reading(QueueCounts(), waiting, rejected)
 
     def _check(self, image: object) -> None:
         """What HTTP has checked already, for the callers of handles."""
