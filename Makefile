@@ -14,7 +14,7 @@ help:  ## Show this list
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --progress-bar on --constraint constraints.txt --editable '.[dashboard,dev,load,postgres]'
+	$(BIN)/python -m pip install --progress-bar on --constraint constraints.txt --editable '.[dashboard,dev,load,postgres,s3]'
 	@touch $@
 
 install: $(READY)  ## Make the environment in .venv
