@@ -58,3 +58,10 @@ def patience(files: Any) -> dict[str, float]:
     """Arguments that bound a call for one file, for file systems that take any: those behind a
     network."""
     return {"timeout": PATIENCE_S} if isinstance(files, AsyncFileSystem) else {}
+
+
+def is_place_gone(error: BaseException | None) -> bool:
+    """Whether what was not found is the bucket, and not what should lie in it."""
+    return error is not None and (
+        type(error).__name__ == "NoSuchBucket" or is_place_gone(error.__cause__)
+    )

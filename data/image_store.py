@@ -15,7 +15,7 @@ from typing import Any
 from fsspec.implementations.local import LocalFileSystem
 
 from data.durable_file import PARTIAL, write_durably
-from data.file_system import open_files, patience
+from data.file_system import is_place_gone, open_files, patience
 from data.image_key import checked_key, content_hash_of, image_key, is_image_key
 from models.errors import (
     CatalogueUnavailable,
@@ -37,6 +37,13 @@ OWNER_FILE = "catalogue-id"
 
 ORPHANS_FILE = "orphans.txt"
 """In the store: keys of images without an upload that nobody dares to remove."""
+
+LONG_S = 1.0
+"""A use of the store that fails after more than this has waited for a store that is away."""
+
+PAUSE_S = 2.0
+"""After it, so long nothing else waits for the store; `CatalogueUnavailable` tells clients to come
+back after the same time."""
 
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
@@ -80,6 +87,7 @@ class ImageStore:
             ) from error
         self._root = root.rstrip("/")
         self._patience: dict[str, Any] = patience(self._files)
+        self._away_until = 0.0
         self._is_local = isinstance(self._files, LocalFileSystem)
 
     def __str__(self) -> str:
@@ -135,7 +143,7 @@ class ImageStore:
             try:
                 data: Any = self._files.cat_file(self._path(key), **self._patience)
             except FileNotFoundError as error:
-                if _place_is_gone(error):
+                if is_place_gone(error):
                     raise
                 raise NotFound(f"There is no image {key} in the image store.") from error
         if hashlib.sha256(data).hexdigest() != content_hash_of(key):
@@ -190,7 +198,7 @@ class ImageStore:
             try:
                 data: Any = self._files.cat_file(self._path(OWNER_FILE), **self._patience)
             except FileNotFoundError as error:
-                if _place_is_gone(error):
+                if is_place_gone(error):
                     raise
                 return None
         return bytes(data).decode(errors="replace").strip()
@@ -272,7 +280,14 @@ class ImageStore:
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
-        """Turn what a file system raises into one sentence of ours."""
+        """Turn what a file system raises into one sentence of ours.
+
+        What took long to fail is not tried again at once: of an upload's images, only the first
+        ones wait for a store that does not answer, and so do other uploads.
+        """
+        started = time.monotonic()
+        if started < self._away_until:
+            raise self._unavailable("does not answer")
         try:
             yield
         except NotFound:
@@ -283,14 +298,12 @@ class ImageStore:
                 raise StorageFull(
                     f"The image store {self._shown} is full. Free some space and send it again."
                 ) from error
-            raise CatalogueUnavailable(
-                f"The image store {self._shown} does not work: {type(error).__name__}. Repair it, "
-                f"or set {IMAGES_VARIABLE} to another one."
-            ) from error
+            if time.monotonic() - started > LONG_S:
+                self._away_until = time.monotonic() + PAUSE_S
+            raise self._unavailable(f"does not work: {type(error).__name__}") from error
 
-
-def _place_is_gone(error: BaseException | None) -> bool:
-    """Whether what was not found is the bucket, and not what should lie in it."""
-    return error is not None and (
-        type(error).__name__ == "NoSuchBucket" or _place_is_gone(error.__cause__)
-    )
+    def _unavailable(self, what: str) -> CatalogueUnavailable:
+        return CatalogueUnavailable(
+            f"The image store {self._shown} {what}. Repair it, or set {IMAGES_VARIABLE} to "
+            "another one."
+        )

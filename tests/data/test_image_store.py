@@ -13,11 +13,12 @@ import textwrap
 import threading
 import uuid
 from pathlib import Path
+from types import SimpleNamespace
 
 import fsspec
 import pytest
 
-from data import file_system
+from data import file_system, image_store
 from data.image_store import (
     IMAGES_VARIABLE,
     ORPHANS_FILE,
@@ -372,6 +373,34 @@ def test_an_object_store_that_says_nothing_is_given_up(monkeypatch: pytest.Monke
                     use()
         finally:
             fsspec.get_filesystem_class("s3").clear_instance_cache()
+
+
+def test_nobody_waits_long_for_a_store_that_the_last_one_waited_for_in_vain(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = SimpleNamespace(now=100.0)
+    monkeypatch.setattr(image_store, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    store = ImageStore(f"memory://{uuid.uuid4().hex}")
+    tries = 0
+
+    def silent(path: str, data: bytes) -> None:
+        nonlocal tries
+        tries += 1
+        clock.now += file_system.PATIENCE_S
+        raise TimeoutError
+
+    with monkeypatch.context() as away:
+        away.setattr(store._files, "pipe_file", silent)
+        for _ in range(5):
+            with pytest.raises(CatalogueUnavailable, match="does not"):
+                store.put(HASH, ".jpg", DATA)
+        assert tries == 1
+        clock.now += image_store.PAUSE_S
+        with pytest.raises(CatalogueUnavailable):
+            store.put(HASH, ".jpg", DATA)
+        assert tries == 2
+    clock.now += image_store.PAUSE_S
+    assert store.get(store.put(HASH, ".jpg", DATA)) == DATA
 
 
 def test_a_store_without_its_driver(monkeypatch: pytest.MonkeyPatch) -> None:
