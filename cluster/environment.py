@@ -28,6 +28,9 @@ SEVERAL_MACHINES = {
     "RAY_health_check_period_ms": "1000",
     "RAY_health_check_timeout_ms": "2000",
     "RAY_health_check_failure_threshold": "5",
+    # HAProxy asks ingress replicas on other machines more often, and waits less for them.
+    "RAY_SERVE_HAPROXY_HEALTH_CHECK_INTER": "1s",
+    "RAY_SERVE_HAPROXY_TIMEOUT_CONNECT_S": "1",
 }
 """What differs from `ray.env` where machines join each other."""
 

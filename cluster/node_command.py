@@ -6,6 +6,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -14,14 +16,17 @@ from rich.console import Console
 
 from cluster.environment import haproxy_problem, ray_environment
 from cluster.places import check_shared, places
-from cluster.reachable import check_reachable
+from cluster.reachable import Unreachable, check_reachable
 from models.errors import InvalidConfiguration
 
 NODE_IP_VARIABLE = "DERMSERVE_NODE_IP"
 """Environment variable: address of this machine, for the others of a cluster."""
 
-STOP_TIMEOUT_S = 60.0
-"""Longest wait for Ray's processes to end."""
+SETTLED_S = 10.0
+"""Where Ray ends sooner, it was never a node, and would end again."""
+
+AGAIN_S = 2.0
+"""Between two looks for a head that is away."""
 
 
 def node(
@@ -51,19 +56,46 @@ def node(
     check_reachable(address)
     if (problem := haproxy_problem()) is not None:
         console.print(f"[yellow]Requests go through Ray's Python proxy, not HAProxy. {problem}")
-    process = subprocess.Popen(
-        _command(address, node_ip, num_cpus),
-        env=environment,
-        # Ctrl-C is for us, who tell it.
-        start_new_session=True,
-    )
+    raise typer.Exit(_stay(_command(address, node_ip, num_cpus), environment, address, console))
+
+
+def _stay(command: list[str], environment: dict[str, str], address: str, console: Console) -> int:
+    """Be a node until somebody ends this; the exit status.
+
+    The head gives a machine up that it has not heard of for some seconds, and Ray ends there when
+    it learns of that, as it does where the head stays away. So it joins again.
+    """
+    stopping = threading.Event()
+    process: subprocess.Popen[bytes] | None = None
 
     def stop(number: int, frame: object) -> None:
-        process.send_signal(signal.SIGTERM)
+        stopping.set()
+        if process is not None:
+            process.send_signal(signal.SIGTERM)
 
     signal.signal(signal.SIGINT, stop)
     signal.signal(signal.SIGTERM, stop)
-    raise typer.Exit(process.wait())
+    while True:
+        started = time.monotonic()
+        # Ctrl-C is for us, who tell it.
+        process = subprocess.Popen(command, env=environment, start_new_session=True)
+        status = process.wait()
+        if stopping.is_set():
+            return 0
+        if time.monotonic() - started < SETTLED_S:
+            return status or 1
+        console.print("[yellow]The head has given this machine up, or is away. Joining again ...")
+        while not _answers(address):
+            if stopping.wait(AGAIN_S):
+                return 0
+
+
+def _answers(address: str) -> bool:
+    try:
+        check_reachable(address)
+    except Unreachable:
+        return False
+    return True
 
 
 def node_environment() -> dict[str, str]:
