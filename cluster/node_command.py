@@ -6,8 +6,8 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
+import uuid
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 
 from cluster.environment import haproxy_problem, ray_environment
+from cluster.leaving import LABEL, LEAVE_S, announce, wait_for_replicas
 from cluster.places import check_shared, places
 from cluster.reachable import Unreachable, check_reachable
 from models.errors import InvalidConfiguration
@@ -24,6 +25,9 @@ NODE_IP_VARIABLE = "DERMSERVE_NODE_IP"
 
 SETTLED_S = 10.0
 """Where Ray ends sooner, it was never a node, and would end again."""
+
+POLL_S = 0.2
+"""Between two looks whether Ray still runs, and whether somebody wants it to end."""
 
 AGAIN_S = 2.0
 """Between two looks for a head that is away."""
@@ -47,6 +51,7 @@ def node(
 ) -> None:
     """Join this machine to a server on another one; Ctrl-C takes it away again.
 
+    It goes when its replicas have been started elsewhere; a second Ctrl-C does not wait for that.
     It needs the token of the head and the DERMSERVE_* variables that the head has.
 
     Example: dermserve node --address 10.0.0.1:6379
@@ -56,38 +61,55 @@ def node(
     check_reachable(address)
     if (problem := haproxy_problem()) is not None:
         console.print(f"[yellow]Requests go through Ray's Python proxy, not HAProxy. {problem}")
-    raise typer.Exit(_stay(_command(address, node_ip, num_cpus), environment, address, console))
+    os.environ.update(environment)  # for what this process asks the head
+    label = uuid.uuid4().hex
+    command = _command(address, node_ip, num_cpus, label)
+    raise typer.Exit(_stay(command, environment, address, label, console))
 
 
-def _stay(command: list[str], environment: dict[str, str], address: str, console: Console) -> int:
+def _stay(
+    command: list[str], environment: dict[str, str], address: str, label: str, console: Console
+) -> int:
     """Be a node until somebody ends this; the exit status.
 
     The head gives a machine up that it has not heard of for some seconds, and Ray ends there when
     it learns of that, as it does where the head stays away. So it joins again.
     """
-    stopping = threading.Event()
-    process: subprocess.Popen[bytes] | None = None
-
-    def stop(number: int, frame: object) -> None:
-        stopping.set()
-        if process is not None:
-            process.send_signal(signal.SIGTERM)
-
-    signal.signal(signal.SIGINT, stop)
-    signal.signal(signal.SIGTERM, stop)
+    asked: list[int] = []  # to end, by these signals; a lock in their handler could block it
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, _: asked.append(number))
     while True:
         started = time.monotonic()
         # Ctrl-C is for us, who tell it.
         process = subprocess.Popen(command, env=environment, start_new_session=True)
-        status = process.wait()
-        if stopping.is_set():
-            return 0
+        while process.poll() is None:
+            if asked:
+                return _leave(process, asked, address, label, console)
+            time.sleep(POLL_S)
         if time.monotonic() - started < SETTLED_S:
-            return status or 1
+            return process.returncode or 1
         console.print("[yellow]The head has given this machine up, or is away. Joining again ...")
         while not _answers(address):
-            if stopping.wait(AGAIN_S):
+            time.sleep(AGAIN_S)
+            if asked:
                 return 0
+
+
+def _leave(
+    process: subprocess.Popen[bytes],
+    asked: list[int],
+    address: str,
+    label: str,
+    console: Console,
+) -> int:
+    if announce(address, label):
+        console.print("Leaving: the replicas of this machine are started on others ...")
+        wait_for_replicas(
+            process.pid, LEAVE_S, lambda: process.poll() is not None or len(asked) > 1
+        )
+    process.terminate()
+    process.wait()
+    return 0
 
 
 def _answers(address: str) -> bool:
@@ -115,10 +137,11 @@ def node_environment() -> dict[str, str]:
     return environment
 
 
-def _command(address: str, node_ip: str | None, num_cpus: int | None) -> list[str]:
+def _command(address: str, node_ip: str | None, num_cpus: int | None, label: str) -> list[str]:
     command = [
         *(sys.executable, "-m", "ray.scripts.scripts", "start"),
         *(f"--address={address}", "--block", "--disable-usage-stats"),
+        f"--labels={LABEL}={label}",
     ]
     if node_ip is not None:
         command.append(f"--node-ip-address={node_ip}")

@@ -7,6 +7,7 @@ some minutes; DERMSERVE_CLUSTER_TESTS=1 has them run.
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import sys
 import time
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 import yaml
 
@@ -284,6 +286,31 @@ def test_a_host_that_loses_power(cluster: Cluster, jpeg: bytes) -> None:
         rejoined = time.monotonic() - back
     report("host loses power", found, since, f"it serves again {rejoined:.1f} s after it starts")
     assert found.failed(recovered) == {}
+
+
+def test_a_host_that_leaves(cluster: Cluster, jpeg: bytes) -> None:
+    """Nothing is lost with a machine that is taken away in good order."""
+    leaves, stays = cluster.others
+    urls = [f"http://{host.address}:{PORT}" for host in (cluster.head, stays)]
+    (node,) = [
+        process
+        for process in psutil.Process().children(recursive=True)
+        if process.cmdline()[1:4] == ["-m", "cluster", "node"]
+        and leaves.address in process.cmdline()
+    ]
+    with load(urls, jpeg, cluster.headers) as found:
+        _wait(lambda: found.sent() > 100, 60, cluster, "no predictions")
+        since = time.monotonic()
+        node.send_signal(signal.SIGTERM)
+        _wait(lambda: not node.is_running(), RECOVERY_S, cluster, "it did not leave")
+        left = time.monotonic() - since
+        recovered = time.monotonic()
+        _wait(lambda: found.sent(recovered) > 100, 60, cluster, "no predictions")
+    report("host leaves (SIGTERM)", found, since, f"it has gone {left:.1f} s after")
+    assert found.failed() == {}
+    leaves.lose_power()
+    cluster.join(leaves)
+    _wait(lambda: _answers(cluster, leaves), RECOVERY_S, cluster, "it did not come back")
 
 
 def test_the_head_loses_power_and_starts_again(cluster: Cluster, jpeg: bytes) -> None:

@@ -105,10 +105,11 @@ def test_what_ends_at_once_is_not_tried_for_ever(head: str) -> None:
     """A token that is not the head's, say: Ray says so itself."""
     before = [(number, signal.getsignal(number)) for number in (signal.SIGINT, signal.SIGTERM)]
     try:
-        assert node_command._stay(["sh", "-c", "exit 3"], dict(os.environ), head, Console()) == 3
+        status = node_command._stay(["sh", "-c", "exit 3"], dict(os.environ), head, "", Console())
     finally:
         for number, handler in before:
             signal.signal(number, handler)
+    assert status == 3
 
 
 def test_a_machine_that_was_given_up_joins_again_until_it_is_stopped(
@@ -120,8 +121,10 @@ def test_a_machine_that_was_given_up_joins_again_until_it_is_stopped(
         "from cluster import node_command\n"
         "import os\n"
         "node_command.SETTLED_S = 0\n"
+        # What listens there is no head.
+        "node_command.announce = lambda address, label: False\n"
         "command = ['sh', '-c', 'echo joined >> joins; sleep 0.1']\n"
-        "sys.exit(node_command._stay(command, dict(os.environ), sys.argv[1], Console()))\n"
+        "sys.exit(node_command._stay(command, dict(os.environ), sys.argv[1], '', Console()))\n"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", script, head],
