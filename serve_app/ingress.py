@@ -196,7 +196,11 @@ class Ingress(Procedures):
         with self._admission.admit(1, len(image), Priority.INTERACTIVE):
             # Not batched, so that a caller who hangs up takes the work with it.
             (result,) = await call(
-                self._explainer, "explain", [request], timeout_s=self._settings.deadline_s
+                self._explainer,
+                "explain",
+                [request],
+                timeout_s=self._settings.deadline_s,
+                changes_nothing=True,
             )
         if isinstance(result, ExplainedImage):
             return result

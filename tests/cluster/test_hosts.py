@@ -258,6 +258,9 @@ def test_a_host_is_cut_off_and_comes_back(cluster: Cluster, jpeg: bytes) -> None
             recovered = time.monotonic()
             _wait(lambda: found.sent(recovered) > 100, 60, cluster, "no predictions")
         back = time.monotonic()
+        log = cluster.folder / f"{away.name}.log"
+        _wait(lambda: "Joining again" in log.read_text(), RECOVERY_S, cluster, "it did not notice")
+        _wait(lambda: not _answers(cluster, away), RECOVERY_S, cluster, "it has not begun anew")
         _wait(lambda: _answers(cluster, away), RECOVERY_S, cluster, "it did not come back")
         rejoined = time.monotonic() - back
     report(
