@@ -18,6 +18,8 @@ from cluster.environment import haproxy_problem, ray_environment
 from cluster.leaving import LABEL, LEAVE_S, announce, wait_for_replicas
 from cluster.places import check_shared, places
 from cluster.reachable import Unreachable, check_reachable
+from cluster.tls import check_tls
+from data.catalogue.database import CATALOGUE_VARIABLE
 from models.errors import InvalidConfiguration
 
 NODE_IP_VARIABLE = "DERMSERVE_NODE_IP"
@@ -58,6 +60,7 @@ def node(
     """
     console = Console()
     environment = node_environment()
+    check_tls(environment, environment[CATALOGUE_VARIABLE])
     check_reachable(address)
     if (problem := haproxy_problem()) is not None:
         console.print(f"[yellow]Requests go through Ray's Python proxy, not HAProxy. {problem}")

@@ -14,8 +14,10 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
 from cluster import node_command
+from cluster.cli import app
 from cluster.environment import SEVERAL_MACHINES, ray_environment
 from cluster.node_command import NODE_IP_VARIABLE, node_environment
 from cluster.reachable import Unreachable, check_reachable
@@ -151,12 +153,5 @@ def test_a_machine_that_was_given_up_joins_again_until_it_is_stopped(
 def test_the_address_may_come_from_the_environment() -> None:
     assert NODE_IP_VARIABLE == "DERMSERVE_NODE_IP"
     for command in ("up", "node"):
-        shown = subprocess.run(
-            [sys.executable, "-m", "cluster", command, "--help"],
-            cwd=PROJECT,
-            env={**os.environ, "COLUMNS": "200"},
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-        assert NODE_IP_VARIABLE in shown
+        shown = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200"})
+        assert NODE_IP_VARIABLE in shown.output
