@@ -17,14 +17,16 @@ from models.registry import Registry
 from models.registry_store import RegistryStore
 from tests.mlflow_server import mlflow_server
 from tests.models.packages import write_small_package
+from tests.object_store import BUCKET, ObjectStore
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning")  # MLflow
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Address of an MLflow server with its own store of artifacts."""
-    with mlflow_server(tmp_path_factory.mktemp("server")) as url:
+def server(object_store: ObjectStore, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of an MLflow server that keeps its artifacts in an object store."""
+    folder = tmp_path_factory.mktemp("server")
+    with mlflow_server(folder, artifacts=f"s3://{BUCKET}/mlflow") as url:
         yield url
 
 
@@ -104,3 +106,25 @@ def test_the_process_speaks_with_a_server(server: str, bundled: Path, tmp_path: 
     folder = registry_process.resolve("champion", registry)
     assert ModelPackage.load(folder).manifest.version == "second"
     assert registry_process.rollback(registry).version == "first"
+
+
+def test_packages_reach_every_machine_through_an_object_store(
+    server: str, bundled: Path, object_store: ObjectStore, tmp_path: Path
+) -> None:
+    # A cache of its own is a machine of its own.
+    one, other, third = (
+        Registry(server, cache=tmp_path / name, bundled=bundled)
+        for name in ("one", "other", "third")
+    )
+    one.register(write_small_package(tmp_path / "distant", "distant"))
+    one.promote("distant")
+    package = ModelPackage.load(other.resolve("champion"))
+    assert package.manifest.version == "distant"
+    assert package.folder.is_relative_to(tmp_path / "other")
+    with object_store.away():
+        # Whoever has it goes on with it; whoever has not says so.
+        assert other.resolve("champion") == package.folder
+        with pytest.raises(ModelUnavailable):
+            third.resolve("champion")
+    assert ModelPackage.load(third.resolve("champion")).manifest.version == "distant"
+    one.rollback()
