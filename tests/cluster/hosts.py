@@ -70,7 +70,7 @@ class Host:
                     *("ip", "netns", "exec", self.name),
                     *("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"),
                     # The first process takes in whatever is orphaned, which programs do not.
-                    *("sh", "-c", f'{mounts}; "$@" & wait', "sh"),
+                    *("sh", "-c", f'{mounts}; "$@" & wait $!', "sh"),
                     *command,
                 ],
                 env=environment,

@@ -291,6 +291,30 @@ def test_a_host_that_loses_power(cluster: Cluster, jpeg: bytes) -> None:
     assert found.failed(recovered) == {}
 
 
+def test_the_head_loses_power_and_starts_again(cluster: Cluster, jpeg: bytes) -> None:
+    """The others answer meanwhile, and the applications are there again without anybody's doing."""
+    urls = [f"http://{host.address}:{PORT}" for host in cluster.others]
+    replicas = [cluster.get(host, "/health").json()["uptime_s"] for host in cluster.others]
+    with load(urls, jpeg, cluster.headers) as found:
+        _wait(lambda: found.sent() > 100, 60, cluster, "no predictions")
+        since = time.monotonic()
+        cluster.head.lose_power()
+        time.sleep(10)  # the time that a machine takes to start
+        away = cluster.others[0]
+        assert cluster.post(away, "/predict", content=jpeg).status_code == 200
+        cluster.start_head()
+        _wait(lambda: _answers(cluster, cluster.head), START_S, cluster, "no head")
+        back = time.monotonic() - since
+        recovered = time.monotonic()
+        _wait(lambda: found.sent(recovered) > 100, 60, cluster, "no predictions")
+    report("head loses power, is away for 10 s", found, since, f"it answers {back:.1f} s after")
+    print(
+        f"\nuptimes {replicas}, then ",
+        [cluster.get(host, "/health").json()["uptime_s"] for host in cluster.others],
+    )
+    assert found.failed(recovered) == {}
+
+
 def test_a_host_that_leaves(cluster: Cluster, jpeg: bytes) -> None:
     """Nothing is lost with a machine that is taken away in good order."""
     leaves, stays = cluster.others
@@ -314,27 +338,3 @@ def test_a_host_that_leaves(cluster: Cluster, jpeg: bytes) -> None:
     leaves.lose_power()
     cluster.join(leaves)
     _wait(lambda: _answers(cluster, leaves), RECOVERY_S, cluster, "it did not come back")
-
-
-def test_the_head_loses_power_and_starts_again(cluster: Cluster, jpeg: bytes) -> None:
-    """The others answer meanwhile, and the applications are there again without anybody's doing."""
-    urls = [f"http://{host.address}:{PORT}" for host in cluster.others]
-    replicas = [cluster.get(host, "/health").json()["uptime_s"] for host in cluster.others]
-    with load(urls, jpeg, cluster.headers) as found:
-        _wait(lambda: found.sent() > 100, 60, cluster, "no predictions")
-        since = time.monotonic()
-        cluster.head.lose_power()
-        time.sleep(10)  # the time that a machine takes to start
-        away = cluster.others[0]
-        assert cluster.post(away, "/predict", content=jpeg).status_code == 200
-        cluster.start_head()
-        _wait(lambda: _answers(cluster, cluster.head), START_S, cluster, "no head")
-        back = time.monotonic() - since
-        recovered = time.monotonic()
-        _wait(lambda: found.sent(recovered) > 100, 60, cluster, "no predictions")
-    report("head loses power, is away for 10 s", found, since, f"it answers {back:.1f} s after")
-    print(
-        f"\nuptimes {replicas}, then ",
-        [cluster.get(host, "/health").json()["uptime_s"] for host in cluster.others],
-    )
-    assert found.failed(recovered) == {}
