@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 logger = logging.getLogger(__name__)
 
@@ -29,13 +30,16 @@ def announce(address: str, label: str) -> bool:
     Returns:
         Whether the head has heard it; False if it is away, or does not know the node.
     """
-    from ray._raylet import GcsClient  # as `ray drain-node` does it; Ray has no public call
+    # As `ray drain-node` does it; Ray has no public call, and no types for these.
+    from ray import _raylet
     from ray.core.generated import autoscaler_pb2
 
+    raylet: Any = _raylet
+    messages: Any = autoscaler_pb2
     deadline_ms = int((time.time() + LEAVE_S) * 1000)
-    reason = autoscaler_pb2.DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")
+    reason = messages.DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")
     try:
-        client = GcsClient(address=address)
+        client = raylet.GcsClient(address=address)
         for node_id, node in client.get_all_node_info(timeout=5).items():
             if node.labels.get(LABEL) == label:
                 accepted, said = client.drain_node(

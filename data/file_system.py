@@ -48,9 +48,9 @@ def open_files(url: str) -> tuple[Any, str]:
         raise InvalidConfiguration(f"{error}.{hint}") from error
     except (ValueError, OSError) as error:
         raise InvalidConfiguration(f"fsspec does not open it: {error}.") from error
-    for each in (files, getattr(files, "fs", None)):
-        if hasattr(each, "retries"):  # of s3fs
-            each.retries = TRIES
+    target: Any = getattr(files, "fs", files)  # of a chain, such as simplecache::s3://...
+    if hasattr(target, "retries"):  # of s3fs
+        target.retries = TRIES
     return files, str(path)
 
 
