@@ -251,6 +251,8 @@ def _require_own(address: str) -> None:
     """Refuse an address of another machine, of which Ray would say nothing for a minute."""
     try:
         with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
+            # Connections of a head that has just ended linger, and do no harm.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((address, HEAD_PORT))
     except OSError as error:
         raise StartFailed(

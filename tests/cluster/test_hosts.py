@@ -134,7 +134,7 @@ def _config(folder: Path) -> None:
                 "min_replicas": 3,
                 "max_replicas": 3,
             }
-            deployment["max_replicas_per_node"] = 2
+            deployment["max_replicas_per_node"] = 1
     (folder / "cluster.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
 
 
