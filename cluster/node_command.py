@@ -108,7 +108,7 @@ def _leave(
     if announce(address, label):
         console.print("Leaving: the replicas of this machine are started on others ...")
         wait_for_replicas(
-            process.pid, LEAVE_S, lambda: process.poll() is not None or len(asked) > 1
+            process.pid, LEAVE_S + SETTLED_S, lambda: process.poll() is not None or len(asked) > 1
         )
     process.terminate()
     process.wait()
