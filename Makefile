@@ -14,7 +14,7 @@ help:  ## Show this list
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --progress-bar on --constraint constraints.txt --editable '.[dashboard,dev,load,postgres,tracing]'
+	$(BIN)/python -m pip install --progress-bar on --constraint constraints.txt --editable '.[dashboard,dev,load,postgres,s3,tracing]'
 	@touch $@
 
 install: $(READY)  ## Make the environment in .venv

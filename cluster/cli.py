@@ -14,6 +14,7 @@ from cluster.evaluate_command import evaluate
 from cluster.import_command import import_ham10000
 from cluster.keys_command import app as keys
 from cluster.models_command import app as models
+from cluster.node_command import node
 from cluster.package_command import package
 from cluster.train_command import train
 from cluster.up_command import up
@@ -26,6 +27,7 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
 )
 app.command()(up)
+app.command()(node)
 app.command()(import_ham10000)
 app.command()(train)
 app.command()(package)

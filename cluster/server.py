@@ -1,4 +1,4 @@
-"""A server on this machine: Ray, the declared applications, and their orderly end."""
+"""A server on this machine, which others may join: Ray, the applications, and their orderly end."""
 
 from __future__ import annotations
 
@@ -17,16 +17,18 @@ from cluster.edge import MAX_REQUESTS_VARIABLE
 from cluster.environment import ray_environment
 from cluster.listening import check_listening
 from cluster.pem_file import remove_pem
+from cluster.places import check_shared, places
 from cluster.tls import PORT_VARIABLE, Tls, check_tls
-from data.catalogue.database import CATALOGUE_VARIABLE, catalogue_url
-from data.image_store import IMAGES_VARIABLE, images_url
+from data.catalogue.database import CATALOGUE_VARIABLE
 from models.configuration import read_yaml, validate
 from models.errors import DermServeError, InvalidConfiguration
-from models.tracking_uri import REGISTRY_VARIABLE, tracking_uri
 from serve_app.settings import ServeSettings
-from training.storage import RUNS_VARIABLE, runs_folder
 
 DASHBOARD_PORT = 8265
+HEAD_PORT = 6379
+"""Where other machines find the head, as with `ray start --head`."""
+
+GCS_PORT_VARIABLE = "RAY_GCS_SERVER_PORT"
 APPLICATION = "dermserve"
 
 # Our replicas reserve fractions of a CPU; two logical ones hold the chain on any machine.
@@ -57,6 +59,8 @@ class LocalServer:
         grpc_port: of gRPC, if the configuration has that; by default the configuration's, or a
             free one if a server has that.
         dashboard_port: of the Ray dashboard, on 127.0.0.1.
+        node_ip: address of this machine at which others join (`dermserve node`), on `HEAD_PORT`;
+            None keeps Ray on 127.0.0.1.
         environment: variables on top of `ray.env`.
     """
 
@@ -67,6 +71,7 @@ class LocalServer:
         port: int | None = None,
         grpc_port: int | None = None,
         dashboard_port: int = DASHBOARD_PORT,
+        node_ip: str | None = None,
         environment: dict[str, str] | None = None,
     ) -> None:
         self.config = _read_serve_config(config)
@@ -76,18 +81,18 @@ class LocalServer:
         self.url = f"http://127.0.0.1:{http['port']}"
         self.grpc_address = self._choose_grpc_port(grpc_port)
         self.dashboard_url = f"http://127.0.0.1:{dashboard_port}"
+        self.node_ip = node_ip
         self.environment = {
-            **ray_environment(),
-            **_ONE_MACHINE,
+            **ray_environment(several_machines=node_ip is not None),
+            **(_ONE_MACHINE if node_ip is None else {GCS_PORT_VARIABLE: str(HEAD_PORT)}),
             **_haproxy_ports(),
             MAX_REQUESTS_VARIABLE: str(_settings(self.config).max_waiting),
             # Replicas work in other folders; all are to mean the same places.
-            REGISTRY_VARIABLE: tracking_uri(),
-            CATALOGUE_VARIABLE: catalogue_url(),
-            IMAGES_VARIABLE: images_url(),
-            RUNS_VARIABLE: str(runs_folder()),
+            **places(),
             **(environment or {}),
         }
+        if node_ip is not None:
+            check_shared(self.environment)
         self._dashboard_port = dashboard_port
         self._nodes: list[str] = []
         self.tls: Tls | None = None
@@ -111,11 +116,14 @@ class LocalServer:
             _require_free(port, what)
         if self.grpc_address is not None:
             _require_free(self.config["grpc_options"]["port"], "gRPC")
+        if self.node_ip is not None:
+            _require_own(self.node_ip)
         os.environ.update(self.environment)
         import ray  # reads the environment when imported
 
         ray.init(
             address="local",
+            _node_ip_address=self.node_ip,
             num_cpus=max(_MIN_LOGICAL_CPUS, os.cpu_count() or 1),
             include_dashboard=True,
             dashboard_host="127.0.0.1",
@@ -237,6 +245,20 @@ def _haproxy_ports() -> dict[str, str]:
         )
         if variable not in os.environ
     }
+
+
+def _require_own(address: str) -> None:
+    """Refuse an address of another machine, of which Ray would say nothing for a minute."""
+    try:
+        with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
+            # Connections of a head that has just ended linger, and do no harm.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((address, HEAD_PORT))
+    except OSError as error:
+        raise StartFailed(
+            f"Other machines cannot join at {address}:{HEAD_PORT}: {error.strerror or error}. Name "
+            "an address of this machine with --node-ip, and stop what else uses the port."
+        ) from error
 
 
 def _require_free(port: int, what: str) -> None:

@@ -12,7 +12,8 @@ import typer
 from rich.console import Console
 
 from cluster.environment import haproxy_problem
-from cluster.server import DASHBOARD_PORT, LocalServer
+from cluster.node_command import NODE_IP_VARIABLE
+from cluster.server import DASHBOARD_PORT, HEAD_PORT, LocalServer
 from data.synthetic import synthetic_jpeg
 
 READY_TIMEOUT_S = 180.0
@@ -30,10 +31,22 @@ def up(
     dashboard_port: Annotated[int, typer.Option(help="Port of the Ray dashboard.")] = (
         DASHBOARD_PORT
     ),
+    node_ip: Annotated[
+        str | None,
+        typer.Option(
+            envvar=NODE_IP_VARIABLE,
+            help="Address of this machine at which others join with `dermserve node`; without it, "
+            "Ray listens on this machine alone.",
+        ),
+    ] = None,
 ) -> None:
     """Start Ray and the server on this machine; Ctrl-C stops both.
 
-    Example: dermserve up --port 8080
+    Examples:
+
+    dermserve up --port 8080
+
+    dermserve up --config configs/cluster.yaml --node-ip 10.0.0.1
     """
     console = Console()
     _interrupt_once()
@@ -43,7 +56,11 @@ def up(
     with (
         console.status("Starting Ray ...") as status,
         LocalServer(
-            config, port=port, grpc_port=grpc_port, dashboard_port=dashboard_port
+            config,
+            port=port,
+            grpc_port=grpc_port,
+            dashboard_port=dashboard_port,
+            node_ip=node_ip,
         ) as server,
     ):
         server.deploy()
@@ -71,6 +88,9 @@ def _interrupt_once() -> None:
 
 
 def _greeting(server: LocalServer, seconds: float) -> str:
+    joining = server.node_ip and (
+        f"Other machines  dermserve node --address {server.node_ip}:{HEAD_PORT}\n"
+    )
     tls = server.tls and f"HTTPS          port {server.tls.port} of {server.tls.host}\n"
     sample = Path("var/sample.jpg")
     sample.parent.mkdir(exist_ok=True)
@@ -81,6 +101,7 @@ def _greeting(server: LocalServer, seconds: float) -> str:
         f"API            {server.url}/docs\n"
         f"gRPC           {server.grpc_address or 'not in the configuration'}\n"
         f"{tls or ''}"
+        f"{joining or ''}"
         f"Ray dashboard  {server.dashboard_url} (its token: .venv/bin/ray get-auth-token)\n"
         "Stop with Ctrl-C."
     )

@@ -12,10 +12,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from data.durable_file import PARTIAL, write_durably
+from data.file_system import is_place_gone, open_files, patience
+from data.image_key import checked_key, content_hash_of, image_key, is_image_key
 from models.errors import (
     CatalogueUnavailable,
     DermServeError,
@@ -26,15 +27,23 @@ from models.errors import (
 )
 from models.tracking_uri import var_folder
 
+__all__ = ["IMAGES_VARIABLE", "ImageDamaged", "ImageStore", "image_key", "images_url"]
+
 IMAGES_VARIABLE = "DERMSERVE_IMAGES"
 """Environment variable that names the store: a folder, or a URL that fsspec opens."""
 
-_KEY = re.compile(r"([0-9a-f]{2})/\1[0-9a-f]{62}\.(jpg|png)")
 OWNER_FILE = "catalogue-id"
 """In the store: the id of the catalogue that its images belong to."""
 
 ORPHANS_FILE = "orphans.txt"
 """In the store: keys of images without an upload that nobody dares to remove."""
+
+LONG_S = 1.0
+"""A use of the store that fails after more than this has waited for a store that is away."""
+
+PAUSE_S = 2.0
+"""After it, so long nothing else waits for the store; `CatalogueUnavailable` tells clients to come
+back after the same time."""
 
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
@@ -43,16 +52,6 @@ class ImageDamaged(DermServeError):
     """A stored image is not what was stored."""
 
     code = "image_damaged"
-
-
-def image_key(content_hash: str, suffix: str) -> str:
-    """Where an image is stored: "ab/abcd....jpg", nothing of which a sender chooses.
-
-    Raises:
-        InvalidField: if the hash is no SHA-256 in lower-case hex, or the suffix is another than
-            .jpg and .png.
-    """
-    return _checked(f"{content_hash[:2]}/{content_hash}{suffix}")
 
 
 def images_url() -> str:
@@ -80,13 +79,15 @@ class ImageStore:
         url = url or images_url()
         self._shown = re.sub(r"//[^/]*@", "//", url)  # without a password
         try:
-            self._files, root = fsspec.url_to_fs(url)
-        except (ValueError, ImportError, OSError) as error:
+            self._files, root = open_files(url)
+        except InvalidConfiguration as error:
             raise InvalidConfiguration(
-                f"{self._shown!r} is no image store: {error}. Set {IMAGES_VARIABLE} to a folder "
-                "or to a URL that fsspec opens."
+                f"{self._shown!r} is no image store: {error.message} Set {IMAGES_VARIABLE} to a "
+                "folder or to a URL that fsspec opens."
             ) from error
-        self._root = str(root).rstrip("/")
+        self._root = root.rstrip("/")
+        self._patience: dict[str, Any] = patience(self._files)
+        self._away_until = 0.0
         self._is_local = isinstance(self._files, LocalFileSystem)
 
     def __str__(self) -> str:
@@ -122,11 +123,11 @@ class ImageStore:
             InvalidField: if the key is none.
             CatalogueUnavailable: if the store cannot be read.
         """
-        _checked(key)
+        checked_key(key)
         with self._errors():
             # Object stores remember listings, of which other processes do not know.
             self._files.invalidate_cache()
-            return bool(self._files.exists(self._path(key)))
+            return bool(self._files.exists(self._path(key), **self._patience))
 
     def get(self, key: str) -> bytes:
         """Read an image and verify it.
@@ -137,13 +138,15 @@ class ImageStore:
             ImageDamaged: if its content has changed.
             CatalogueUnavailable: if the store cannot be read.
         """
-        _checked(key)
+        checked_key(key)
         with self._errors():
             try:
-                data: Any = self._files.cat_file(self._path(key))
+                data: Any = self._files.cat_file(self._path(key), **self._patience)
             except FileNotFoundError as error:
+                if is_place_gone(error):
+                    raise
                 raise NotFound(f"There is no image {key} in the image store.") from error
-        if hashlib.sha256(data).hexdigest() != _content_hash(key):
+        if hashlib.sha256(data).hexdigest() != content_hash_of(key):
             raise ImageDamaged(
                 f"The stored image {key} is damaged. Restore it from a backup, or delete the "
                 "upload and send it again."
@@ -160,10 +163,10 @@ class ImageStore:
             InvalidField: if the key is none.
             CatalogueUnavailable: if the store cannot be written.
         """
-        _checked(key)
+        checked_key(key)
         with self._errors():
             try:
-                self._files.rm_file(self._path(key))
+                self._files.rm_file(self._path(key), **self._patience)
             except FileNotFoundError:
                 return False
         return True
@@ -181,7 +184,7 @@ class ImageStore:
         for name in map(str, names):
             key = name.removeprefix(below)
             # The same name in a folder further down is somebody's copy.
-            if name.startswith(below) and _KEY.fullmatch(key):
+            if name.startswith(below) and is_image_key(key):
                 yield key
 
     def owner(self) -> str | None:
@@ -193,8 +196,10 @@ class ImageStore:
         with self._errors():
             self._files.invalidate_cache()
             try:
-                data: Any = self._files.cat_file(self._path(OWNER_FILE))
-            except FileNotFoundError:
+                data: Any = self._files.cat_file(self._path(OWNER_FILE), **self._patience)
+            except FileNotFoundError as error:
+                if is_place_gone(error):
+                    raise
                 return None
         return bytes(data).decode(errors="replace").strip()
 
@@ -252,9 +257,9 @@ class ImageStore:
             InvalidField, NotFound, ImageDamaged, CatalogueUnavailable: as `get`.
             StorageFull: if the folder has no room.
         """
-        target = folder / _checked(key).rpartition("/")[2]
+        target = folder / checked_key(key).rpartition("/")[2]
         with suppress(OSError):
-            if hashlib.sha256(target.read_bytes()).hexdigest() == _content_hash(key):
+            if hashlib.sha256(target.read_bytes()).hexdigest() == content_hash_of(key):
                 return target
         data = self.get(key)
         with self._errors():
@@ -265,7 +270,7 @@ class ImageStore:
         if self._is_local:
             write_durably(self._local(name), data)
         else:
-            self._files.pipe_file(self._path(name), data)
+            self._files.pipe_file(self._path(name), data, **self._patience)
 
     def _path(self, key: str) -> str:
         return f"{self._root}/{key}"
@@ -275,7 +280,14 @@ class ImageStore:
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
-        """Turn what a file system raises into one sentence of ours."""
+        """Turn what a file system raises into one sentence of ours.
+
+        What took long to fail is not tried again at once: of an upload's images, only the first
+        ones wait for a store that does not answer, and so do other uploads.
+        """
+        started = time.monotonic()
+        if started < self._away_until:
+            raise self._unavailable("does not answer")
         try:
             yield
         except NotFound:
@@ -286,20 +298,12 @@ class ImageStore:
                 raise StorageFull(
                     f"The image store {self._shown} is full. Free some space and send it again."
                 ) from error
-            raise CatalogueUnavailable(
-                f"The image store {self._shown} does not work: {type(error).__name__}. Repair it, "
-                f"or set {IMAGES_VARIABLE} to another one."
-            ) from error
+            if time.monotonic() - started > LONG_S:
+                self._away_until = time.monotonic() + PAUSE_S
+            raise self._unavailable(f"does not work: {type(error).__name__}") from error
 
-
-def _checked(key: str) -> str:
-    if not _KEY.fullmatch(key):
-        raise InvalidField(
-            f"{key[:100]!r} is no image key. It is built from a SHA-256, as "
-            "'ab/ab....jpg' or '.png'."
+    def _unavailable(self, what: str) -> CatalogueUnavailable:
+        return CatalogueUnavailable(
+            f"The image store {self._shown} {what}. Repair it, or set {IMAGES_VARIABLE} to "
+            "another one."
         )
-    return key
-
-
-def _content_hash(key: str) -> str:
-    return key[3:67]

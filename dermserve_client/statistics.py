@@ -22,7 +22,7 @@ class StageCounts(Answer):
     """What one stage has counted in all its replicas since they started."""
 
     images: dict[str, int]
-    """By outcome: `taken`, `expired`, `cancelled` or `rejected`."""
+    """By outcome: `taken`, `expired`, `cancelled`, `rejected`; `sent_again` if a replica died."""
     batches: int
     waiting: int
     """Images in its queue, or of the ingress in progress, now."""

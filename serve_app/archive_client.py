@@ -19,6 +19,9 @@ from serve_app.upload_form import UploadForm
 MAX_UPLOADS = 16
 """Uploads that one ingress replica reads or passes on at a time; their files wait on disk."""
 
+_READS = frozenset({"get", "image", "page", "summary"})
+"""Methods of the archive that change nothing."""
+
 Chunk = dict[int, NewImage]
 """Files by their place in the form, as many as one message carries."""
 
@@ -60,8 +63,13 @@ class ArchiveClient:
         Raises:
             DermServeError: the archive's, or of a call that failed or took too long.
         """
-        timeout_s = self._settings.deadline_s
-        return await call(self._archive, method, *args, timeout_s=timeout_s)
+        return await call(
+            self._archive,
+            method,
+            *args,
+            timeout_s=self._settings.deadline_s,
+            changes_nothing=method in _READS,
+        )
 
     async def add(self, upload: UploadForm, actor: str, deadline: float) -> list[Verdict]:
         """Have the files of an upload taken in, chunk by chunk.

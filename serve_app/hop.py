@@ -7,6 +7,7 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
+from grpc import StatusCode
 from grpc.aio import AioRpcError
 from ray.exceptions import (
     NodeDiedError,
@@ -39,6 +40,16 @@ _REPLICA_LOST = (
     asyncio.CancelledError,
 )
 
+# With these, gRPC says that a connection ended in the middle of a call; others say what is wrong
+# with the call itself, and would say it again.
+_CONNECTION_LOST = (
+    StatusCode.ABORTED,
+    StatusCode.CANCELLED,
+    StatusCode.INTERNAL,
+    StatusCode.UNAVAILABLE,
+    StatusCode.UNKNOWN,
+)
+
 
 def by_value(handle: DeploymentHandle[Any], method: str) -> DeploymentHandle[Any]:
     """The handle of a method whose messages go by value over gRPC, plainly pickled.
@@ -51,6 +62,19 @@ def by_value(handle: DeploymentHandle[Any], method: str) -> DeploymentHandle[Any
         _by_reference=False,
         request_serialization="pickle",
         response_serialization="pickle",
+    )
+
+
+def is_replica_lost(error: BaseException) -> bool:
+    """Whether a call failed because a replica ended, so that another may answer the same call.
+
+    A deployment that does not start is no such case, and neither is a call that this side has
+    given up.
+    """
+    if isinstance(error, AioRpcError):
+        return error.code() in _CONNECTION_LOST
+    return isinstance(error, _REPLICA_LOST) and not isinstance(
+        error, (asyncio.CancelledError, DeploymentUnavailableError)
     )
 
 

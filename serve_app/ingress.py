@@ -209,7 +209,11 @@ class Ingress(Procedures):
         with self._admission.admit(1, len(image), Priority.INTERACTIVE):
             # Not batched, so that a caller who hangs up takes the work with it.
             (result,) = await call(
-                self._explainer, "explain", [request], timeout_s=self._settings.deadline_s
+                self._explainer,
+                "explain",
+                [request],
+                timeout_s=self._settings.deadline_s,
+                changes_nothing=True,
             )
         if isinstance(result, ExplainedImage):
             if (observed := current()) is not None:
@@ -219,8 +223,10 @@ class Ingress(Procedures):
 
     def _reading(self) -> Reading:
         # What waits here waits in the chain: admitted, not answered yet.
-        queue = self._chain.counts if isinstance(self._chain, RemoteStage) else QueueCounts()
-        return Reading(queue.copy(), self._admission.images, self._admission.rejected)
+        waiting, rejected = self._admission.images, self._admission.rejected
+        if isinstance(hop := self._chain, RemoteStage):
+            return Reading(hop.counts.copy(), waiting, rejected, hop.sent_again)
+        return Reading(QueueCounts(), waiting, rejected)
 
     def _check(self, image: object) -> None:
         """What HTTP has checked already, for the callers of handles."""

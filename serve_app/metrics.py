@@ -41,6 +41,7 @@ class Reading:
     queue: QueueCounts
     waiting: int
     rejected: int = 0
+    sent_again: int = 0
 
 
 class StageMetrics:
@@ -68,7 +69,7 @@ class StageMetrics:
         self._images = Counter(
             "dermserve_images",
             "Images that left the stage's queue: taken by the next step, expired, cancelled, or "
-            "rejected before they were queued.",
+            "rejected before they were queued; sent_again counts those taken whose replica died.",
             tag_keys=_STAGE_AND_OUTCOME,
         )
         self._waited = Counter(
@@ -130,6 +131,7 @@ class StageMetrics:
             ("expired", queue.expired, was.expired),
             ("cancelled", queue.cancelled, was.cancelled),
             ("rejected", now.rejected, before.rejected),
+            ("sent_again", now.sent_again, before.sent_again),
         ):
             if value > earlier:
                 self._images.inc(value - earlier, {"outcome": outcome})

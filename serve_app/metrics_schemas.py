@@ -17,7 +17,10 @@ class Bucket(Exact):
 class StageCounts(Exact):
     """What one stage has counted in all its replicas since they started."""
 
-    images: dict[str, int] = Field(description="by outcome: taken, expired, cancelled or rejected")
+    images: dict[str, int] = Field(
+        description="by outcome: taken, expired, cancelled or rejected; sent_again counts those "
+        "taken whose replica died"
+    )
     batches: int
     waiting: int = Field(description="images in its queue, or of the ingress in progress, now")
 

@@ -66,7 +66,8 @@ class Preprocessor:
         self._hop_metrics: StageMetrics | None = None
         if isinstance(hop := self._classifier, RemoteStage):
             self._hop_metrics = StageMetrics(
-                "classifier_hop", lambda: Reading(hop.counts.copy(), hop.waiting)
+                "classifier_hop",
+                lambda: Reading(hop.counts.copy(), hop.waiting, sent_again=hop.sent_again),
             )
 
     async def receive(self, message: Message) -> list[Classification | Exception] | str:

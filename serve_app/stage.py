@@ -11,8 +11,9 @@ from ray.serve.handle import DeploymentHandle
 
 from serve_app.batching import LateBatcher, QueueCounts
 from serve_app.classification import Classification
-from serve_app.hop import by_value, failure
+from serve_app.hop import by_value
 from serve_app.message import Message
+from serve_app.second_chance import SecondChance
 from serve_app.settings import ServeSettings
 from serve_app.shared_memory import NotShared, SharedFiles, host
 from serve_app.work import Work
@@ -58,6 +59,7 @@ class RemoteStage(Generic[Payload]):
         # Nobody waits for an answer after the deadline.
         self._patience_s = settings.deadline_s + 1.0
         self._files = SharedFiles() if settings.shared_memory and host() is not None else None
+        self._second_chance: SecondChance[Payload] = SecondChance(self._deliver)
         self._lanes: LateBatcher[Payload, Classification] = LateBatcher(
             self._send,
             max_batch=settings.hop_batch_size,
@@ -71,6 +73,11 @@ class RemoteStage(Generic[Payload]):
     def waiting(self) -> int:
         """Items that no lane has taken yet."""
         return self._lanes.waiting
+
+    @property
+    def sent_again(self) -> int:
+        """Items that went to another replica because theirs died; each time counts."""
+        return self._second_chance.images
 
     @property
     def counts(self) -> QueueCounts:
@@ -92,32 +99,39 @@ class RemoteStage(Generic[Payload]):
         It does not raise, because a failed call says nothing about single items and trying
         them one by one would multiply the load on a stage in trouble.
         """
+        until = asyncio.get_running_loop().time() + self._patience_s
         try:
-            if self._files is not None:
-                try:
-                    return await self._send_in_memory(works, self._files)
-                except NotShared as error:
-                    # For good: a replica that is elsewhere will be asked again and again.
-                    logger.warning("Images travel inside the messages from now on: %s", error)
-                    self._files = None
-            return list(await self._ask(Message.by_value(works)))
+            return await self._deliver(works, until)
         # Nobody has cancelled us: the other side has given up, or we did not wait longer.
         except (Exception, asyncio.CancelledError) as error:
-            return [failure(error, [work.request_id for work in works])] * len(works)
+            return await self._second_chance.after(error, works, until)
 
-    async def _send_in_memory(
-        self, works: list[Work[Payload]], files: SharedFiles
+    async def _deliver(
+        self, works: list[Work[Payload]], until: float
+    ) -> list[Classification | Exception]:
+        """One message; raises what went wrong with it."""
+        if self._files is not None:
+            try:
+                return await self._deliver_in_memory(works, self._files, until)
+            except NotShared as error:
+                # For good: a replica that is elsewhere will be asked again and again.
+                logger.warning("Images travel inside the messages from now on: %s", error)
+                self._files = None
+        return list(await self._ask(Message.by_value(works), until))
+
+    async def _deliver_in_memory(
+        self, works: list[Work[Payload]], files: SharedFiles, until: float
     ) -> list[Classification | Exception]:
         with files.lend() as file:
-            answers = await self._ask(Message.in_memory(works, file))
+            answers = await self._ask(Message.in_memory(works, file), until)
             if answers == NOT_SHARED:
                 raise NotShared("a replica of the next stage cannot read it")
         return list(answers)
 
-    async def _ask(self, message: Message) -> Any:
+    async def _ask(self, message: Message, until: float) -> Any:
         """An answer, or an end: a replica that hangs may not keep the lane for ever."""
         response: Any = self._receive.remote(message)
-        timer = asyncio.get_running_loop().call_later(self._patience_s, response.cancel)
+        timer = asyncio.get_running_loop().call_at(until, response.cancel)
         try:
             return await response
         finally:

@@ -24,6 +24,7 @@ from models.classes import CLASSES
 from models.package import BUNDLED_CHAMPION, CHAMPION_VARIABLE, WEIGHTS_FILE, ModelPackage
 from models.preprocessing import IMAGE_SIZE
 from models.tracking_uri import REGISTRY_VARIABLE
+from tests.object_store import ObjectStore
 from training.storage import RUNS_VARIABLE
 
 PROJECT = Path(__file__).parents[1]
@@ -63,6 +64,17 @@ hypothesis.settings.load_profile("unhurried")
 
 # Ray reads its environment when it is imported, which the test modules do.
 os.environ.update(ray_environment() | TEST_ENVIRONMENT)
+
+
+@pytest.fixture(scope="session")
+def object_store() -> Iterator[ObjectStore]:
+    """An S3-compatible store, which the environment names."""
+    store = ObjectStore()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in store.environment.items():
+            patch.setenv(name, value)
+        yield store
+    store.close()
 
 
 @pytest.fixture(scope="session")

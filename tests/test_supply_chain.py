@@ -17,7 +17,7 @@ from packaging.utils import canonicalize_name
 
 from tests.conftest import PROJECT
 
-RUNTIME = ("load", "postgres", "tracing")
+RUNTIME = ("load", "postgres", "s3", "tracing")
 """The extras of those who run a server."""
 EXTRAS = (*RUNTIME, "audit", "dev")
 """The extras whose versions are pinned."""

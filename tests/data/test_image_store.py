@@ -6,15 +6,19 @@ import hashlib
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
 import threading
 import uuid
 from pathlib import Path
+from types import SimpleNamespace
 
+import fsspec
 import pytest
 
+from data import file_system, image_store
 from data.image_store import (
     IMAGES_VARIABLE,
     ORPHANS_FILE,
@@ -33,20 +37,22 @@ from models.errors import (
 )
 from models.tracking_uri import var_folder
 from tests.conftest import PROJECT
+from tests.object_store import BUCKET, ObjectStore
 
 DATA = b"the clean bytes of an image"
 HASH = hashlib.sha256(DATA).hexdigest()
 KEY = f"{HASH[:2]}/{HASH}.jpg"
 
 
-@pytest.fixture(params=["folder", "file", "memory"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> ImageStore:
-    """An empty store of each kind; `memory` stands for those that are no file system."""
+@pytest.fixture(params=["folder", "file", "memory", "s3"])
+def store(request: pytest.FixtureRequest, tmp_path: Path, object_store: ObjectStore) -> ImageStore:
+    """An empty store of each kind."""
     return ImageStore(
         {
             "folder": str(tmp_path / "images"),
             "file": f"file://{tmp_path}/images",
             "memory": f"memory://{uuid.uuid4().hex}/images",
+            "s3": f"s3://{BUCKET}/{uuid.uuid4().hex}",
         }[request.param]
     )
 
@@ -158,7 +164,7 @@ def test_only_what_lies_where_it_should_is_stored(store: ImageStore) -> None:
         store._files.pipe_file(store._path(name), DATA)
     assert sorted(store.stored()) == [KEY, KEY.replace("jpg", "png")]
     assert store.delete(KEY) is True
-    assert store.delete(KEY) is False
+    assert store.delete(KEY) is str(store).startswith("s3:")  # which does not say
     assert list(store.stored()) == [KEY.replace("jpg", "png")]
 
 
@@ -304,7 +310,7 @@ def test_a_store_that_is_no_folder(tmp_path: Path) -> None:
 def test_a_place_that_is_gone_is_no_missing_image(monkeypatch: pytest.MonkeyPatch) -> None:
     """What cannot be stored is to be sent again; "not found" would say that it need not be."""
 
-    def no_bucket(path: str, data: bytes) -> None:
+    def no_bucket(path: str, data: bytes, **_: object) -> None:
         raise FileNotFoundError("The specified bucket does not exist")
 
     with pytest.raises(CatalogueUnavailable, match="/proc/nowhere does not work"):
@@ -320,6 +326,88 @@ def test_a_store_without_an_answer() -> None:
     store = ImageStore("http://127.0.0.1:9/images")
     with pytest.raises(CatalogueUnavailable, match=r"http://127\.0\.0\.1:9/images does not work"):
         store.put(HASH, ".jpg", DATA)
+
+
+def test_an_object_store_that_is_away_for_a_while(object_store: ObjectStore) -> None:
+    """What was stored is there again, and nobody takes its absence for the image's."""
+    store = ImageStore(f"s3://{BUCKET}/{uuid.uuid4().hex}")
+    store.put(HASH, ".jpg", DATA)
+    other = hashlib.sha256(b"another").hexdigest()
+    with object_store.away():
+        for use in (
+            lambda: store.put(other, ".jpg", b"another"),
+            lambda: store.exists(KEY),
+            lambda: store.get(KEY),
+            lambda: store.delete(KEY),
+            lambda: list(store.stored()),
+            store.owner,
+        ):
+            with pytest.raises(CatalogueUnavailable, match=f"s3://{BUCKET}/.* does not work"):
+                use()
+    assert store.get(KEY) == DATA
+    assert list(store.stored()) == [KEY]
+    assert store.put(other, ".jpg", b"another") == image_key(other, ".jpg")
+
+
+def test_a_bucket_that_is_gone_is_no_missing_image(object_store: ObjectStore) -> None:
+    store = ImageStore("s3://nobodys-bucket/images")
+    for use in (lambda: store.put(HASH, ".jpg", DATA), lambda: store.get(KEY), store.owner):
+        with pytest.raises(CatalogueUnavailable, match="does not work"):
+            use()
+
+
+def test_an_object_store_that_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before the upload that waits for it."""
+    monkeypatch.setattr(file_system, "PATIENCE_S", 0.2)
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "tests")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "tests")
+        fsspec.get_filesystem_class("s3").clear_instance_cache()
+        try:
+            store = ImageStore(f"s3://{BUCKET}/images")
+            for use in (lambda: store.put(HASH, ".jpg", DATA), lambda: store.get(KEY)):
+                with pytest.raises(CatalogueUnavailable, match="does not work: FSTimeoutError"):
+                    use()
+        finally:
+            fsspec.get_filesystem_class("s3").clear_instance_cache()
+
+
+def test_nobody_waits_long_for_a_store_that_the_last_one_waited_for_in_vain(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = SimpleNamespace(now=100.0)
+    monkeypatch.setattr(image_store, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    store = ImageStore(f"memory://{uuid.uuid4().hex}")
+    tries = 0
+
+    def silent(path: str, data: bytes) -> None:
+        nonlocal tries
+        tries += 1
+        clock.now += file_system.PATIENCE_S
+        raise TimeoutError
+
+    with monkeypatch.context() as away:
+        away.setattr(store._files, "pipe_file", silent)
+        for _ in range(5):
+            with pytest.raises(CatalogueUnavailable, match="does not"):
+                store.put(HASH, ".jpg", DATA)
+        assert tries == 1
+        clock.now += image_store.PAUSE_S
+        with pytest.raises(CatalogueUnavailable):
+            store.put(HASH, ".jpg", DATA)
+        assert tries == 2
+    clock.now += image_store.PAUSE_S
+    assert store.get(store.put(HASH, ".jpg", DATA)) == DATA
+
+
+def test_a_store_without_its_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    monkeypatch.delitem(sys.modules["fsspec.registry"]._registry, "s3", raising=False)
+    with pytest.raises(InvalidConfiguration, match=r"pip install 'dermserve\[s3\]'"):
+        ImageStore(f"s3://{BUCKET}/images")
 
 
 @pytest.mark.parametrize("url", ["nosuch://bucket/images", "nosuch://[::1/images"])

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,54 +15,19 @@ from models.errors import InvalidPackage, ModelUnavailable
 from models.package import WEIGHTS_FILE, ModelPackage
 from models.registry import Registry
 from models.registry_store import RegistryStore
-from models.tracking_uri import quieten_mlflow
-from tests.conftest import free_port
+from tests.mlflow_server import mlflow_server
 from tests.models.packages import write_small_package
+from tests.object_store import BUCKET, ObjectStore
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning")  # MLflow
 
-START_TIMEOUT_S = 300
-
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Address of an MLflow server with its own store of artifacts."""
+def server(object_store: ObjectStore, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of an MLflow server that keeps its artifacts in an object store."""
     folder = tmp_path_factory.mktemp("server")
-    quieten_mlflow()
-    port = free_port()
-    command = [
-        *(sys.executable, "-m", "mlflow", "server", "--workers", "1"),
-        *("--host", "127.0.0.1", "--port", str(port)),
-        *("--backend-store-uri", f"sqlite:///{folder}/server.db"),
-        *("--artifacts-destination", str(folder / "artifacts")),
-    ]
-    with (folder / "log").open("w") as log:
-        process = subprocess.Popen(
-            command,
-            cwd=folder,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-            env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
-        )
-    url = f"http://127.0.0.1:{port}"
-    try:
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while not _answers(url):
-            assert process.poll() is None, (folder / "log").read_text()
-            assert time.monotonic() < deadline, (folder / "log").read_text()
-            time.sleep(0.1)
+    with mlflow_server(folder, artifacts=f"s3://{BUCKET}/mlflow") as url:
         yield url
-    finally:
-        os.killpg(process.pid, 15)
-        process.wait(timeout=60)
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/health", timeout=5).is_success
-    except httpx.HTTPError:
-        return False
 
 
 @pytest.fixture(scope="module")
@@ -145,3 +106,25 @@ def test_the_process_speaks_with_a_server(server: str, bundled: Path, tmp_path: 
     folder = registry_process.resolve("champion", registry)
     assert ModelPackage.load(folder).manifest.version == "second"
     assert registry_process.rollback(registry).version == "first"
+
+
+def test_packages_reach_every_machine_through_an_object_store(
+    server: str, bundled: Path, object_store: ObjectStore, tmp_path: Path
+) -> None:
+    # A cache of its own is a machine of its own.
+    one, other, third = (
+        Registry(server, cache=tmp_path / name, bundled=bundled)
+        for name in ("one", "other", "third")
+    )
+    one.register(write_small_package(tmp_path / "distant", "distant"))
+    one.promote("distant")
+    package = ModelPackage.load(other.resolve("champion"))
+    assert package.manifest.version == "distant"
+    assert package.folder.is_relative_to(tmp_path / "other")
+    with object_store.away():
+        # Whoever has it goes on with it; whoever has not says so.
+        assert other.resolve("champion") == package.folder
+        with pytest.raises(ModelUnavailable):
+            third.resolve("champion")
+    assert ModelPackage.load(third.resolve("champion")).manifest.version == "distant"
+    one.rollback()

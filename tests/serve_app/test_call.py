@@ -120,3 +120,45 @@ async def test_a_caller_who_leaves_takes_the_work_along() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     await asyncio.wait_for(handle.cancelled.wait(), 5)
+
+
+class _Dying:
+    """A handle whose replicas die, as many as the test says, before one answers."""
+
+    def __init__(self, deaths: int, error: BaseException | None = None) -> None:
+        self.asked = 0
+        self._deaths = deaths
+        self._error = error or RayActorError()
+
+    def options(self, **_: Any) -> _Dying:
+        return self
+
+    async def remote(self, *args: Any) -> Any:
+        self.asked += 1
+        if self.asked <= self._deaths:
+            raise self._error
+        return "answer"
+
+
+async def test_a_question_that_changes_nothing_is_asked_once_more() -> None:
+    handle: Any = _Dying(1)
+    assert await call(handle, "method", timeout_s=5, changes_nothing=True) == "answer"
+    assert handle.asked == 2
+    handle = _Dying(2)
+    with pytest.raises(StageUnavailable):
+        await call(handle, "method", timeout_s=5, changes_nothing=True)
+    assert handle.asked == 2
+
+
+async def test_what_may_change_something_is_asked_once() -> None:
+    handle: Any = _Dying(1)
+    with pytest.raises(StageUnavailable):
+        await call(handle, "add", timeout_s=5)
+    assert handle.asked == 1
+
+
+async def test_an_error_that_another_replica_would_repeat_is_final() -> None:
+    handle: Any = _Dying(1, BackPressureError(num_queued_requests=1, max_queued_requests=1))
+    with pytest.raises(Overloaded):
+        await call(handle, "method", timeout_s=5, changes_nothing=True)
+    assert handle.asked == 1

@@ -144,7 +144,7 @@ def test_a_prediction_that_crashes_the_decoder(
         _wait(lambda: answers["/predict answered"] >= 4, "the server does not answer")
         if path == "/predict":
             response = client.post(path, content=jpeg + MARKER)
-            assert response.status_code == 503, response.text
+            assert response.status_code in (503, 504), response.text
             error = schemas.ErrorResponse.model_validate_json(response.content).error
         else:
             files = [("files", ("a.jpg", jpeg)), ("files", ("b.jpg", jpeg + MARKER))]
@@ -153,7 +153,8 @@ def test_a_prediction_that_crashes_the_decoder(
             entry = schemas.BatchPrediction.model_validate_json(response.content).results[1]
             assert entry.error is not None
             error = entry.error
-        assert error.code == "stage_unavailable"
+        # It is tried on three replicas, for which there may not be time enough.
+        assert error.code in ("stage_unavailable", "deadline_exceeded")
         _wait(_replaced("preprocessor", before), "the replica did not come back")
         answered = answers["/predict answered"]
         _wait(lambda: answers["/predict answered"] >= answered + 4, "no predictions afterwards")

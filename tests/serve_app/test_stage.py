@@ -9,6 +9,7 @@ import logging
 import os
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 from ray.exceptions import RayActorError, TaskCancelledError
@@ -22,6 +23,7 @@ from models.errors import (
     StageUnavailable,
     TruncatedImage,
 )
+from serve_app import second_chance
 from serve_app.batching import QueueCounts
 from serve_app.message import Message
 from serve_app.settings import ServeSettings
@@ -68,6 +70,26 @@ class Replica:
 
     async def status(self) -> dict[str, Any]:
         return {"status": "ok"}
+
+
+class Dying(Replica):
+    """Reads so many messages and dies over them."""
+
+    def __init__(self, times: int) -> None:
+        super().__init__()
+        self._times = times
+
+    async def receive(self, message: Message) -> Any:
+        answer = await super().receive(message)
+        self._times -= 1
+        if self._times >= 0:
+            raise RayActorError
+        return answer
+
+
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(second_chance, "_PAUSES_S", (0, 0))
 
 
 def _stage(replica: Any, settings: ServeSettings = SETTINGS) -> RemoteStage[bytes]:
@@ -184,11 +206,8 @@ async def test_where_there_is_no_memory_images_travel_themselves(
 
 @needs_memory
 async def test_a_failed_call_leaves_no_file(open_files: Callable[[], int]) -> None:
-    replica = Replica()
+    replica = Dying(times=1)
     stage = _stage(replica)
-    replica.error = RayActorError()
-    await stage.classify(_works("a"))
-    replica.error = None
     assert await stage.classify(_works("b")) == ["B"]
     assert _ways(replica) == ["memory", "memory"]
     assert replica.messages[0].content != replica.messages[1].content
@@ -198,8 +217,6 @@ async def test_a_failed_call_leaves_no_file(open_files: Callable[[], int]) -> No
 @pytest.mark.parametrize(
     ("error", "expected"),
     [
-        (RayActorError(), StageUnavailable),
-        (TaskCancelledError(), StageUnavailable),
         (BackPressureError(num_queued_requests=1, max_queued_requests=1), Overloaded),
         (RayServeException("/home/somebody"), DermServeError),
     ],
@@ -215,6 +232,31 @@ async def test_a_failed_call_is_an_error_for_each_image_and_is_not_repeated(
     assert replica.batches == [["a", "b", "c"]]
     if expected is DermServeError:
         assert str(results[0]) == MISTAKE
+
+
+@pytest.mark.parametrize("error", [RayActorError(), TaskCancelledError()], ids=repr)
+async def test_what_replicas_died_over_is_an_error_after_three_tries(error: Exception) -> None:
+    replica = Replica()
+    replica.error = error
+    stage = _stage(replica)
+    results = await stage.classify(_works("a", "b"))
+    assert [type(result) for result in results] == [StageUnavailable] * 2
+    assert replica.batches == [["a", "b"], ["a", "b"], ["a"], ["b"]]
+    assert stage.sent_again == 4
+
+
+@pytest.mark.parametrize("memory", [True, False])
+async def test_nobody_notices_a_replica_that_dies(
+    memory: bool, open_files: Callable[[], int]
+) -> None:
+    """The images are there until they are answered, however often they travel."""
+    replica = Dying(times=2)
+    stage = _stage(replica, SETTINGS.model_copy(update={"shared_memory": memory}))
+    assert await stage.classify(_works("a", "cut", "c")) == ["A", ANY, "C"]
+    assert replica.batches == [["a", "cut", "c"], ["a", "cut", "c"], ["a"], ["cut"], ["c"]]
+    assert stage.sent_again == 6
+    gc.collect()
+    assert open_files() <= 2  # the sender's and the reader's, both of the last
 
 
 async def test_a_call_that_was_cancelled_is_an_error_and_the_lane_goes_on() -> None:
