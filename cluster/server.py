@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 
+from cluster.drain import drain
 from cluster.edge import MAX_REQUESTS_VARIABLE
 from cluster.environment import ray_environment
 from cluster.listening import check_listening
@@ -138,9 +139,14 @@ class LocalServer:
     ) -> None:
         import ray
         from ray import serve
-        from ray.serve._private.constants import RAY_SERVE_HAPROXY_CONFIG_FILE_LOC
+        from ray.serve._private.constants import (
+            RAY_SERVE_HAPROXY_CONFIG_FILE_LOC,
+            RAY_SERVE_HAPROXY_SOCKET_PATH,
+        )
 
+        socket_path = Path(RAY_SERVE_HAPROXY_SOCKET_PATH)
         try:
+            drain(socket_path.parent / node / socket_path.name for node in self._nodes)
             serve.shutdown()  # type: ignore[no-untyped-call]
         finally:
             ray.shutdown()
