@@ -52,8 +52,8 @@ _TOO_MANY = (
     "of the store names them."
 )
 _CLOCK = (
-    "No upload was deleted for its age: by the clock of the catalogue %s, it is suddenly %s. Set the "
-    "clock right. If it is right, they will be deleted a day from now."
+    "No upload was deleted for its age: by the clock of the catalogue %s, it is suddenly %s. Set "
+    "the clock right. If it is right, they will be deleted a day from now."
 )
 
 
