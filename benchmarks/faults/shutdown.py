@@ -16,6 +16,7 @@ _STOP_TIMEOUT_S = 90.0
 
 def stop(ground: Ground) -> Outcome:
     """Send SIGTERM, start the server anew in the same places, and look for the uploads."""
+    assert ground.server is not None
     process = ground.server.process
     with Traffic(ground.url) as traffic:
         traffic.strike()

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from benchmarks.faults.tally import Counting, Tally
 from benchmarks.wrk import LoadFailed
 from data.synthetic import synthetic_jpeg
-from dermserve_client import Client, DermServeError, Refused
+from dermserve_client import Client, DermServeError, Refused, Retries
 
 PLAIN = 4
 """Clients that send a request once."""
@@ -23,9 +23,9 @@ PATIENT = 4
 REQUESTS_PER_S = 5.0
 """Of each of them; together they stay far below what two cores can do."""
 UPLOADS_PER_S = 2.0
+WARM_S = 3.0
 
 _TIMEOUT_S = 40.0  # the server gives up before
-_WARM_S = 3.0
 _SEEDS = itertools.count(20_000)
 
 
@@ -60,6 +60,8 @@ class Traffic:
         route: that takes an image; `/predict`, or `/explain` at a rate that suits it.
         requests_per_s: of each client that predicts.
         uploads_per_s: of the one that uploads.
+        retries: of the patient clients.
+        warm_s: at the beginning, when nothing may fail.
     """
 
     def __init__(
@@ -68,11 +70,15 @@ class Traffic:
         route: str = "/predict",
         requests_per_s: float = REQUESTS_PER_S,
         uploads_per_s: float = UPLOADS_PER_S,
+        retries: Retries | None = None,
+        warm_s: float = WARM_S,
     ) -> None:
         self._url = url
         self._route = route
         self._period_s = 1 / requests_per_s
         self._upload_period_s = 1 / uploads_per_s
+        self._retries = retries
+        self._warm_s = warm_s
         self._ended = threading.Event()
         self._lock = threading.Lock()
         self._stored: list[str] = []
@@ -89,7 +95,7 @@ class Traffic:
         self._threads = [threading.Thread(target=each, daemon=True) for each in work]
         for thread in self._threads:
             thread.start()
-        time.sleep(_WARM_S)
+        time.sleep(self._warm_s)
         if failed := self.failures():
             self._end()
             raise LoadFailed(f"{failed} requests failed before anything was broken.")
@@ -182,7 +188,8 @@ class Traffic:
                 self._count(self._plain, failure)
 
     def _send_patient(self) -> None:
-        with Client(self._url, transport=_Counted(self._count_attempt)) as client:
+        transport = _Counted(self._count_attempt)
+        with Client(self._url, retries=self._retries, transport=transport) as client:
             ask = client.explain if self._route == "/explain" else client.predict
             while self._paced(self._period_s):
                 try:
