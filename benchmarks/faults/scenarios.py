@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from benchmarks.faults import clock, database, full_disk, nodes, redeploy, retraining, shutdown
@@ -33,19 +34,18 @@ class Scenario:
 
 
 def _scenarios() -> dict[str, Scenario]:
-    found = {f"kill-{name}": Scenario(lambda g, n=name: kill(g, n)) for name in PARTS}
+    found = {f"kill-{name}": Scenario(partial(kill, name=name)) for name in PARTS}
     for seed, name in enumerate(retraining.TITLES):
-        found[f"retraining-{name}"] = Scenario(
-            lambda g, n=name, s=seed: retraining.retrain_and_kill(g, n, s)
-        )
+        make = partial(retraining.retrain_and_kill, name=name, seed=seed)
+        found[f"retraining-{name}"] = Scenario(make)
     found["redeploy"] = Scenario(redeploy.redeploy)
     for name in nodes.TITLES:
-        found[f"kill-{name}"] = Scenario(lambda g, n=name: nodes.kill_node(g, n))
+        found[f"kill-{name}"] = Scenario(partial(nodes.kill_node, name=name))
     found["shutdown"] = Scenario(shutdown.stop)  # the last on its ground, which ends with it
     found["full-disk"] = Scenario(full_disk.fill, "disk")
     found["postgresql"] = Scenario(database.restart, "postgresql")
     for name in clock.JUMPS:
-        found[f"clock-{name}"] = Scenario(lambda g, n=name: clock.jump(g, n), "clock")
+        found[f"clock-{name}"] = Scenario(partial(clock.jump, name=name), "clock")
     return found
 
 

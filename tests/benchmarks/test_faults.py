@@ -37,9 +37,7 @@ def test_a_tally_tells_the_lost_from_the_refused() -> None:
     assert (tally.sent, tally.failed, tally.refused, tally.lost) == (7, 5, 3, 2)
     assert tally.longest_gap_s == 5
     assert tally.failed_until_s == 3
-    assert Counting(0).tally(0) == Tally(
-        sent=0, failures={}, longest_gap_s=0, failed_until_s=None
-    )
+    assert Counting(0).tally(0) == Tally(sent=0, failures={}, longest_gap_s=0, failed_until_s=None)
 
 
 def test_the_table_has_what_failed_and_what_was_lost() -> None:
