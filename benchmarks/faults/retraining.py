@@ -17,11 +17,8 @@ from models.classes import CLASSES
 
 RUN_TIMEOUT_S = 600.0
 
-TITLES = {
-    "trainer": PARTS["trainer"].title,
-    "learner": "ray::_learn",
-    "controller": PARTS["controller"].title,
-}
+_PARTS = ("trainer", "classifier", "preprocessor", "archive", "controller")
+TITLES = {"learner": "ray::_learn", **{name: PARTS[name].title for name in _PARTS}}
 """What is killed during a run."""
 
 _PHASES = ("starting", "features", "training")

@@ -94,7 +94,7 @@ def test_every_fault_is_recovered_from(kind: str, tmp_path: Path) -> None:
     if (reason := problem(kind)) is not None:
         pytest.skip(reason)
     with open_ground(kind, PROJECT / "serve_config.yaml", tmp_path) as ground:
-        for name, scenario in SCENARIOS.items():
+        for scenario in SCENARIOS.values():
             if scenario.ground == kind:
                 made = scenario.make(ground)
                 assert made.traffic.uploads_lost == 0, made
