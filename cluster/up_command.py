@@ -52,6 +52,7 @@ def up(
             config, port=port, grpc_port=grpc_port, dashboard_port=dashboard_port
         ) as server,
     ):
+        _interrupt_once()  # Ray has put its own handler in place, which ends without a farewell
         server.deploy()
         server.wait_until_ready(
             READY_TIMEOUT_S, lambda states: status.update(f"Starting: {states or 'the proxy'} ...")

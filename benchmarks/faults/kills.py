@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from benchmarks.faults.ground import Ground, outcome
 from benchmarks.faults.outcome import Outcome
-from benchmarks.faults.traffic import Traffic
+from benchmarks.faults.traffic import BUSY, PLAIN, REQUESTS_PER_S, Traffic
 
 _REPLICA = "ray::ServeReplica:"
 
@@ -21,19 +21,20 @@ class Part:
     Args:
         title: pattern of how its process is called.
         probe: whether it works.
-        route, requests_per_s: of the traffic.
+        route, requests_per_s, plain: of the traffic.
     """
 
     title: str
     probe: Callable[[Ground], bool]
     route: str = "/predict"
-    requests_per_s: float = 5.0
+    requests_per_s: float = REQUESTS_PER_S
+    plain: int = PLAIN
 
 
 PARTS = {
-    "ingress": Part(f"{_REPLICA}dermserve:ingress", Ground.predicts),
-    "preprocessor": Part(f"{_REPLICA}dermserve:preprocessor", Ground.predicts),
-    "classifier": Part(f"{_REPLICA}dermserve:classifier", Ground.predicts),
+    "ingress": Part(f"{_REPLICA}dermserve:ingress", Ground.predicts, plain=BUSY),
+    "preprocessor": Part(f"{_REPLICA}dermserve:preprocessor", Ground.predicts, plain=BUSY),
+    "classifier": Part(f"{_REPLICA}dermserve:classifier", Ground.predicts, plain=BUSY),
     "explainer": Part(f"{_REPLICA}dermserve:explainer", Ground.explains, "/explain", 0.5),
     "archive": Part(f"{_REPLICA}dermserve:archive", Ground.lists_uploads),
     "trainer": Part(f"{_REPLICA}trainer:trainer", Ground.trains),
@@ -48,7 +49,7 @@ PARTS = {
 def kill(ground: Ground, name: str) -> Outcome:
     """Kill a part that stands in `PARTS`."""
     part = PARTS[name]
-    traffic = Traffic(ground.url, part.route, part.requests_per_s)
+    traffic = Traffic(ground.url, part.route, part.requests_per_s, part.plain)
     fault = f"kill -9 of the {name}"
     return outcome(f"kill-{name}", fault, ground, lambda _: kill_all(ground, [name]), traffic)
 

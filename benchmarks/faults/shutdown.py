@@ -8,7 +8,7 @@ import time
 
 from benchmarks.faults.ground import Ground
 from benchmarks.faults.outcome import Outcome
-from benchmarks.faults.traffic import Traffic
+from benchmarks.faults.traffic import BUSY, Traffic
 from benchmarks.wrk import LoadFailed
 
 _STOP_TIMEOUT_S = 90.0
@@ -18,7 +18,7 @@ def stop(ground: Ground) -> Outcome:
     """Send SIGTERM, start the server anew in the same places, and look for the uploads."""
     assert ground.server is not None
     process = ground.server.process
-    with Traffic(ground.url) as traffic:
+    with Traffic(ground.url, plain=BUSY) as traffic:
         traffic.strike()
         began = time.monotonic()
         process.send_signal(signal.SIGTERM)

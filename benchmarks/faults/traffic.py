@@ -22,6 +22,8 @@ PATIENT = 4
 """Clients that ask again as `dermserve_client` does by default."""
 REQUESTS_PER_S = 5.0
 """Of each of them; together they stay far below what two cores can do."""
+BUSY = 24
+"""Clients without retries where it matters that requests are under way at every moment."""
 UPLOADS_PER_S = 2.0
 WARM_S = 3.0
 
@@ -59,6 +61,7 @@ class Traffic:
         url: of the server.
         route: that takes an image; `/predict`, or `/explain` at a rate that suits it.
         requests_per_s: of each client that predicts.
+        plain: how many of them send a request once.
         uploads_per_s: of the one that uploads.
         retries: of the patient clients.
         warm_s: at the beginning, when nothing may fail.
@@ -69,6 +72,7 @@ class Traffic:
         url: str,
         route: str = "/predict",
         requests_per_s: float = REQUESTS_PER_S,
+        plain: int = PLAIN,
         uploads_per_s: float = UPLOADS_PER_S,
         retries: Retries | None = None,
         warm_s: float = WARM_S,
@@ -76,6 +80,7 @@ class Traffic:
         self._url = url
         self._route = route
         self._period_s = 1 / requests_per_s
+        self._clients = plain
         self._upload_period_s = 1 / uploads_per_s
         self._retries = retries
         self._warm_s = warm_s
@@ -90,7 +95,7 @@ class Traffic:
         now = time.monotonic()
         self.struck_s = now
         self._plain, self._patient, self._uploads = (Counting(now) for _ in range(3))
-        work: list[Callable[[], None]] = [self._send_plain] * PLAIN
+        work: list[Callable[[], None]] = [self._send_plain] * self._clients
         work += [self._send_patient] * PATIENT + [self._upload]
         self._threads = [threading.Thread(target=each, daemon=True) for each in work]
         for thread in self._threads:
