@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from cluster.drain import drain
+from cluster.drain import drain, end
 from cluster.environment import haproxy_problem
 from tests.cluster.test_edge import Replica, haproxy
 
@@ -28,6 +28,8 @@ def _wait_until_closed(client: httpx.Client) -> None:
                 stranger.get("/health/live")
             except httpx.ConnectError:
                 return
+            except httpx.TransportError:  # it was being ended just then
+                continue
     raise AssertionError("the door stays open")
 
 
@@ -70,3 +72,9 @@ def test_what_does_not_end_is_counted(tmp_path: Path) -> None:
 
 def test_where_no_haproxy_is_nothing_is_under_way(tmp_path: Path) -> None:
     assert drain([tmp_path / "admin.sock"], timeout_s=0.2) == 0
+
+
+def test_what_outlived_its_manager_is_ended(tmp_path: Path) -> None:
+    with haproxy(tmp_path, 10) as (client, _, _):
+        end([tmp_path / "admin.sock", tmp_path / "none.sock"])
+        _wait_until_closed(client)
