@@ -140,6 +140,7 @@ class LocalServer:
     ) -> None:
         import ray
         from ray import serve
+        from ray._private import worker
         from ray.serve._private.constants import (
             RAY_SERVE_HAPROXY_CONFIG_FILE_LOC,
             RAY_SERVE_HAPROXY_SOCKET_PATH,
@@ -147,12 +148,16 @@ class LocalServer:
 
         socket_path = Path(RAY_SERVE_HAPROXY_SOCKET_PATH)
         sockets = [socket_path.parent / node / socket_path.name for node in self._nodes]
+        lost = self.lost()
         try:
-            if self.lost() is None:
+            if lost is None:
                 drain(sockets)
                 serve.shutdown()  # type: ignore[no-untyped-call]
         finally:
-            ray.shutdown()
+            if lost is None:
+                ray.shutdown()
+            else:  # which would wait for what is gone
+                worker.global_worker.node.kill_all_processes(check_alive=False, wait=True)
             end(sockets)  # what outlived its manager would keep the port
             for node in self._nodes:  # where Ray has each node's HAProxy
                 remove_pem(Path(RAY_SERVE_HAPROXY_CONFIG_FILE_LOC).parent / node)
