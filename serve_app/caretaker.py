@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import logging
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 
 from data.catalogue.audit import catalogue_id
-from data.catalogue.database import Database
+from data.catalogue.database import Database, now
 from data.catalogue.retention import expired_uploads, needed_images
 from data.image_store import ORPHANS_FILE, OWNER_FILE, ImageStore
 from models.errors import DermServeError, NotFound
 from serve_app.archivist import Archivist
+from serve_app.clock_watch import ClockWatch
 
 logger = logging.getLogger("ray.serve")
 
@@ -49,6 +51,10 @@ _TOO_MANY = (
     "a newer one, or upload those images again. If they may go, remove them by hand: the file %s "
     "of the store names them."
 )
+_CLOCK = (
+    "No upload was deleted for its age: by the clock of the catalogue %s, it is suddenly %s. Set "
+    "the clock right. If it is right, they will be deleted a day from now."
+)
 
 
 @dataclass(frozen=True)
@@ -69,6 +75,7 @@ class Caretaker:
         database: the catalogue.
         store: of the images.
         retention_days: after which an upload is deleted; None keeps it.
+        clock: that says whether the time can be believed.
     """
 
     def __init__(
@@ -77,11 +84,13 @@ class Caretaker:
         database: Database,
         store: ImageStore,
         retention_days: float | None,
+        clock: ClockWatch | None = None,
     ) -> None:
         self._archivist = archivist
         self._database = database
         self._store = store
         self._retention_days = retention_days
+        self._clock = clock or ClockWatch()
         self._suspects: frozenset[str] = frozenset()
 
     def start(self) -> None:
@@ -155,7 +164,7 @@ class Caretaker:
         return True
 
     def _delete_expired(self) -> int:
-        if self._retention_days is None:
+        if self._retention_days is None or not self._time_is_believed():
             return 0
         deleted = 0
         while ids := expired_uploads(self._database, self._retention_days, _AT_A_TIME):
@@ -167,9 +176,19 @@ class Caretaker:
                 deleted += 1
         return deleted
 
+    def _time_is_believed(self) -> bool:
+        with self._database.reading() as session:
+            moment = now(session)
+        if self._clock.trusts(moment):
+            return True
+        logger.error(_CLOCK, self._database, moment.isoformat(timespec="seconds"))
+        return False
+
     def _repeat(self) -> None:
         # Not at once: a server that starts has better things to do.
         pause = threading.Event()
+        with suppress(DermServeError):  # the next round looks again
+            self._time_is_believed()  # what a leap before the first round is seen by
         while not pause.wait(INTERVAL_S):
             try:
                 done = self.go_round()

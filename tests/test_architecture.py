@@ -16,7 +16,7 @@ MAY_IMPORT = {
     "serve_app": {"models", "data", "configs"},
     "training": {"models", "data", "configs"},
     "cluster": {"models", "data", "configs", "training", "serve_app", "benchmarks"},
-    "benchmarks": {"models", "data", "configs", "serve_app", "training"},
+    "benchmarks": {"models", "data", "configs", "serve_app", "training", "dermserve_client"},
     "dermserve_client": set(),
     "dashboard": {"dermserve_client"},
 }

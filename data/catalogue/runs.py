@@ -296,7 +296,12 @@ def _owned(session: Session, run_id: int, owner: str) -> RunRow:
 
 
 def _is_silent(row: RunRow, moment: datetime, lease_s: float) -> bool:
-    return row.heartbeat is None or moment - row.heartbeat >= timedelta(seconds=lease_s)
+    """Whether the owner gave no sign of life for so long.
+
+    A sign from the future says that the clock was put back since. An owner who is alive gives
+    another within the lease.
+    """
+    return row.heartbeat is None or abs(moment - row.heartbeat) >= timedelta(seconds=lease_s)
 
 
 def _end(session: Session, row: RunRow, state: FinalState, reason: str | None, actor: str) -> None:

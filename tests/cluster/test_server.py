@@ -14,6 +14,7 @@ import httpx
 import pytest
 import yaml
 
+from benchmarks.faults.traffic import Traffic
 from cluster.environment import haproxy_problem, ray_environment
 from cluster.server import LocalServer, StartFailed
 from models.errors import InvalidConfiguration
@@ -95,7 +96,9 @@ def test_a_configuration_that_cannot_be_deployed_says_why(
         server.wait_until_ready(timeout_s=60)
 
 
-def test_up_serves_until_it_is_interrupted(serving_tiny: dict[str, str], tmp_path: Path) -> None:
+def test_up_serves_until_it_is_terminated_and_answers_what_it_has_accepted(
+    serving_tiny: dict[str, str], tmp_path: Path
+) -> None:
     port = free_port()
     process = subprocess.Popen(
         [
@@ -125,11 +128,15 @@ def test_up_serves_until_it_is_interrupted(serving_tiny: dict[str, str], tmp_pat
         assert curl is not None
         image = (tmp_path / curl[1]).read_bytes()
         assert httpx.post(curl[2], files={"file": image}, timeout=30).status_code == 200
-        process.send_signal(signal.SIGINT)
-        rest, _ = process.communicate(timeout=60)
+        with Traffic(f"http://127.0.0.1:{port}", warm_s=1) as traffic:
+            process.send_signal(signal.SIGTERM)
+            rest, _ = process.communicate(timeout=120)
     finally:
         process.kill()
     assert process.returncode == 0, rest
     assert rest.endswith("Stopped.\n")
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"http://127.0.0.1:{port}/")
+    report = traffic.report()
+    assert report.plain.lost == report.uploads.lost == 0, report
+    assert report.plain.failed > 0, "it was not loaded to the end"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import sqlite3
 import time
@@ -27,6 +28,7 @@ from models.errors import CatalogueUnavailable, NotFound
 from models.limits import DEFAULT_LIMITS
 from serve_app.archivist import Archivist
 from serve_app.caretaker import ACTOR, INTERVAL_S, Caretaker, Round
+from serve_app.clock_watch import ClockWatch
 from serve_app.upload import Label, NewImage
 
 DAYS = 30.0
@@ -83,6 +85,30 @@ def test_uploads_past_their_time_are_deleted_with_their_images(
         assert (newest.event, newest.actor) == ("upload.deleted", ACTOR)
         assert json.loads(newest.details)["upload"] == old
     assert _caretaker(archivist, database, DAYS).go_round() == Round(0, 0)
+
+
+def test_a_clock_that_leaps_deletes_nothing_until_it_is_believed(
+    archivist: Archivist,
+    database: Database,
+    storage: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    upload_id, uptime_s = _upload(archivist, 1), 0.0
+    clock = ClockWatch(lambda: uptime_s)
+    caretaker = Caretaker(archivist, database, ImageStore(), DAYS, clock)
+    assert caretaker.go_round() == Round(0, 0)
+    # The clock of SQLite's catalogue is this machine's.
+    leapt = datetime.now(timezone.utc) + timedelta(days=2 * DAYS)
+    monkeypatch.setattr("serve_app.caretaker.now", lambda session: leapt)
+    monkeypatch.setattr("data.catalogue.retention.now", lambda session: leapt)
+    monkeypatch.setattr(logging.getLogger("ray.serve"), "propagate", True)
+    uptime_s += INTERVAL_S
+    assert caretaker.go_round() == Round(0, 0)
+    assert "Set the clock right" in caplog.text
+    assert Uploads(database).get(upload_id).id == upload_id
+    leapt, uptime_s = leapt + timedelta(days=1), uptime_s + 86400
+    assert caretaker.go_round() == Round(expired=1, orphans=0)
 
 
 def test_by_default_uploads_are_kept_for_ever(

@@ -158,6 +158,10 @@ class RolloutDriver:
         )
         observation = rollout.observation or {}
         until = datetime.fromisoformat(observation["until"])
+        # The wall clock says what a trainer before this one has left of the window; that clock may
+        # jump, so it has no say in how long this one watches.
+        left_s = (until - datetime.now(timezone.utc)).total_seconds()
+        deadline = time.monotonic() + min(max(left_s, 0), self._gate.observation.window_s)
         while True:
             stats = self._reports.stats(generation)
             results = judge_observation(stats, self._gate)
@@ -166,7 +170,7 @@ class RolloutDriver:
             if (failed := _failed(results)) and rollout.kind not in ROLLBACKS:
                 self._roll_back(rollout, record, failed)
                 return
-            if datetime.now(timezone.utc) >= until:
+            if time.monotonic() >= deadline:
                 break
             if (now := self._rollouts.get(rollout.id)).state != "observing":
                 logger.info("Rollout %d was superseded: %s", rollout.id, now.state)

@@ -50,6 +50,7 @@ def build(args: dict[str, Any]) -> Application:
         # It computes nothing itself, and must start where every CPU is taken.
         ray_actor_options={"num_cpus": 0},
         max_ongoing_requests=200,
+        health_check_period_s=1.0,  # as for the server's replicas
         graceful_shutdown_wait_loop_s=0.5,
         graceful_shutdown_timeout_s=10,
     )

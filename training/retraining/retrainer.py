@@ -9,11 +9,11 @@ from __future__ import annotations
 import logging
 import shutil
 import threading
+import time
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from pathlib import Path
 
 from data.catalogue.rollouts import Rollout, Rollouts
@@ -206,15 +206,15 @@ class Retrainer:
     def _watch(self, process: LearnerProcess, run: Run, owner: str) -> DermServeError | None:
         """Renew the lease while the learner works; end it if it does not heed a cancellation."""
         retrain = self._settings.retrain
-        asked: datetime | None = None
+        asked_s: float | None = None
         try:
             while not process.wait(retrain.poll_s):
                 if self._stopped.is_set():
                     raise Stopped
-                now = datetime.now(timezone.utc)
+                now_s = time.monotonic()
                 if self._runs.beat(run.id, owner).cancel_requested:
-                    asked = asked or now
-                    if (now - asked).total_seconds() > CANCEL_GRACE_S:
+                    asked_s = now_s if asked_s is None else asked_s
+                    if now_s - asked_s > CANCEL_GRACE_S:
                         process.kill()
                         return DermServeError("Cancelled; it did not stop by itself.")
         except BaseException:

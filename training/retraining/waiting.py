@@ -30,9 +30,10 @@ class Waiting:
             for code, least in settings.per_class_minimum.items()
             if counts.new.get(code, 0) < least
         }
-        quiet_until = None
-        if settings.quiet_s and counts.newest_change is not None:
-            quiet_until = counts.newest_change + timedelta(seconds=settings.quiet_s)
+        quiet_until, newest = None, counts.newest_change
+        # A change from the future says that the clock was put back, not how long ago it was.
+        if settings.quiet_s and newest is not None and newest <= datetime.now(timezone.utc):
+            quiet_until = newest + timedelta(seconds=settings.quiet_s)
         return cls(
             new_images=new,
             threshold=settings.threshold,

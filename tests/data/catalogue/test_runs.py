@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import math
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from data.catalogue import audit
 from data.catalogue.database import Database
 from data.catalogue.run import FINAL_STATES, FinalState
 from data.catalogue.runs import LeaseLost, Run, Runs
+from data.catalogue.tables import RunRow
 from data.catalogue.uploads import Uploads
 from models.errors import InvalidField, NoRunActive, NotFound, RunActive
 from tests.data.catalogue.conftest import Opener
@@ -102,6 +105,19 @@ def test_a_sign_of_life_keeps_a_run(runs: Runs, run: Run) -> None:
     assert reported is not None
     assert reported > beaten.heartbeat
     assert runs.claim(run.id, "second", lease_s=silence_s + LONG_S) is None
+
+
+def test_a_sign_of_life_from_the_future_keeps_nothing(
+    database: Database, runs: Runs, run: Run
+) -> None:
+    """The clock was put back since; who is alive gives another within the lease."""
+    assert run.heartbeat is not None
+    with database.writing() as session:
+        moved = run.heartbeat + timedelta(days=3)
+        session.execute(update(RunRow).where(RunRow.id == run.id).values(heartbeat=moved))
+    taken = runs.claim(run.id, "second", lease_s=LONG_S)
+    assert taken is not None
+    assert taken.attempts == 2
 
 
 def test_what_is_reported_is_shown(runs: Runs, run: Run) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import time
+from datetime import datetime, timedelta, timezone, tzinfo
 
 import pytest
 
@@ -219,6 +221,47 @@ def test_another_trainer_goes_on_from_any_state(
     assert _drive(successor, rollouts, rollouts.get(rollout.id))[-1] == "completed"
     assert registry.champion().version == "2"
     assert registry.history() == ["1", "2"]
+
+
+@pytest.mark.parametrize("jump", [timedelta(days=-3), timedelta(days=3)])
+def test_a_clock_that_jumps_neither_ends_the_observation_nor_keeps_it(
+    driver: RolloutDriver,
+    rollouts: Rollouts,
+    gate: GateFile,
+    monkeypatch: pytest.MonkeyPatch,
+    jump: timedelta,
+) -> None:
+    rollout = _begin(rollouts)
+    driver.step()
+    assert rollouts.get(rollout.id).state == "observing"
+    looks = 0
+
+    def wait(seconds: float) -> None:
+        nonlocal looks
+        looks += 1
+        _Clock.moved = jump
+
+    class _Clock(datetime):
+        moved = timedelta()
+
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+            return datetime.now(tz) + cls.moved
+
+    window_s = 0.2
+    rollouts.update(
+        rollout.id,
+        observation={"until": (datetime.now(timezone.utc) + timedelta(seconds=9)).isoformat()},
+    )
+    observation = gate.observation.model_copy(update={"window_s": window_s})
+    monkeypatch.setattr(driver, "_gate", gate.model_copy(update={"observation": observation}))
+    monkeypatch.setattr(driver, "_wait", wait)
+    monkeypatch.setattr(rollout_module, "datetime", _Clock)
+    began = time.monotonic()
+    driver.step()
+    assert rollouts.get(rollout.id).state == "completed"
+    assert looks > 0
+    assert time.monotonic() - began >= window_s
 
 
 def test_a_trainer_that_shuts_down_leaves_the_rollout_to_the_next(

@@ -390,3 +390,10 @@ def test_it_waits_until_nobody_changes_anything() -> None:
     now = datetime.now(timezone.utc)
     assert not Waiting.of(_counts({"nv": 3}, now), settings).over
     assert Waiting.of(_counts({"nv": 3}, now - timedelta(seconds=61)), settings).over
+
+
+def test_a_change_from_the_future_does_not_keep_it_waiting() -> None:
+    """The clock was put back since."""
+    settings = RetrainSettings(threshold=1, quiet_s=60)
+    changed = datetime.now(timezone.utc) + timedelta(days=3)
+    assert Waiting.of(_counts({"nv": 3}, changed), settings).over
