@@ -18,6 +18,7 @@ from data.catalogue.uploads import Uploads
 from data.image_store import ImageStore
 from data.known_images import KnownImages
 from models.errors import MISTAKE, DermServeError
+from serve_app.archive_metrics import ArchiveMetrics
 from serve_app.archivist import Archivist, Taken
 from serve_app.call import call
 from serve_app.caretaker import Caretaker
@@ -57,6 +58,7 @@ class Archive:
 
     def __init__(self, preprocessor: DeploymentHandle[Any] | None, settings: ServeSettings) -> None:
         self._chain = preprocessor
+        self._metrics = ArchiveMetrics()
         database, store = Database(), ImageStore()
         known = KnownImages.load()
         self._archivist = Archivist(Uploads(database), store, known, settings.image_limits)
@@ -75,7 +77,7 @@ class Archive:
         takes = [self._pixels.submit(self._archivist.take, image) for image in images]
         whole = False
         try:
-            taken = await asyncio.gather(*map(_answer, takes))
+            taken = await asyncio.gather(*map(self._answer, takes))
             waiting = [one for one in taken if isinstance(one, Taken)]
             entered = await self._enter(waiting, actor)
             whole = not any(isinstance(one, DermServeError) for one in entered)
@@ -153,7 +155,20 @@ class Archive:
     async def _run(
         self, pool: ThreadPoolExecutor, work: Callable[..., Answer], *args: Any
     ) -> Answer | DermServeError:
-        return await _answer(pool.submit(work, *args))
+        return await self._answer(pool.submit(work, *args))
+
+    async def _answer(self, work: Future[Answer]) -> Answer | DermServeError:
+        """What a thread returns; errors become values."""
+        try:
+            return await asyncio.wrap_future(work)
+        except DermServeError as error:
+            self._metrics.count_error(error)
+            return error
+        except Exception:
+            logger.exception("The archive made a mistake")
+            mistake = DermServeError(MISTAKE)
+            self._metrics.count_error(mistake)
+            return mistake
 
 
 async def _find_chain() -> DeploymentHandle[Any]:
@@ -164,14 +179,3 @@ async def _find_chain() -> DeploymentHandle[Any]:
         return await asyncio.wait_for(lookup, SCORE_TIMEOUT_S)
     except Exception as error:
         raise failure(error) from error
-
-
-async def _answer(work: Future[Answer]) -> Answer | DermServeError:
-    """What a thread returns; errors become values."""
-    try:
-        return await asyncio.wrap_future(work)
-    except DermServeError as error:
-        return error
-    except Exception:
-        logger.exception("The archive made a mistake")
-        return DermServeError(MISTAKE)
