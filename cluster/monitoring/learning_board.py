@@ -10,6 +10,11 @@ from cluster.monitoring.panels import BAD, GOOD, WARNING, Query, graph, number, 
 _NO_YES = {"0": "no", "1": "yes"}
 
 
+def _lately(aggregation: str, gauge: str) -> str:
+    """What is told so rarely that it comes and goes between two scrapes."""
+    return f"{aggregation}(last_over_time({gauge}[5m]))"
+
+
 def learning_board() -> Dashboard:
     """The dashboard."""
     return board(
@@ -180,7 +185,7 @@ def learning_board() -> Dashboard:
                     "Embeddings",
                     "Maximum mean discrepancy between the features of live images and of those "
                     "that the model was validated on; about 0 without drift.",
-                    Query("max(ray_dermserve_drift_embedding_mmd)", ""),
+                    Query(_lately("max", "ray_dermserve_drift_embedding_mmd"), ""),
                     least=None,
                     width=6,
                 ),
@@ -188,15 +193,15 @@ def learning_board() -> Dashboard:
                     "Answers",
                     "Distance between the classes that live images are given and those that the "
                     "validation images were.",
-                    Query("max(ray_dermserve_drift_class_mix_distance)", ""),
+                    Query(_lately("max", "ray_dermserve_drift_class_mix_distance"), ""),
                     width=6,
                 ),
                 graph(
                     "Chance",
                     "How likely so much drift is by chance alone; below 0.01 for an hour, an alert "
                     "fires.",
-                    Query("min(ray_dermserve_drift_embedding_p_value)", "embeddings"),
-                    Query("min(ray_dermserve_drift_class_mix_p_value)", "answers"),
+                    Query(_lately("min", "ray_dermserve_drift_embedding_p_value"), "embeddings"),
+                    Query(_lately("min", "ray_dermserve_drift_class_mix_p_value"), "answers"),
                     limit=0.01,
                     width=6,
                 ),
@@ -204,7 +209,7 @@ def learning_board() -> Dashboard:
                     "Accuracy",
                     "Estimated on live images from calibrated probabilities, without labels, "
                     "beside the champion's on the frozen test images.",
-                    Query("min(ray_dermserve_estimated_accuracy)", "estimated"),
+                    Query(_lately("min", "ray_dermserve_estimated_accuracy"), "estimated"),
                     Query(
                         'max(ray_dermserve_champion_test_metric{metric="accuracy"})', "on the test"
                     ),
