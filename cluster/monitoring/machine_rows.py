@@ -27,8 +27,8 @@ def replica_panels() -> list[Panel]:
         ),
         graph(
             "Wanted",
-            "Replicas that autoscaling aims at.",
-            Query("max by (deployment) (ray_serve_autoscaling_target_replicas)"),
+            "Replicas that the autoscaling policy asks for, before its bounds.",
+            Query("max by (deployment) (ray_serve_autoscaling_desired_replicas)"),
         ),
         states(
             "Deployments",
@@ -55,7 +55,10 @@ def replica_panels() -> list[Panel]:
             "Starts",
             "Replicas started in five minutes, by deployment; kills, rollouts of code and "
             "autoscaling all start some.",
-            Query("sum by (deployment) (increase(ray_serve_deployment_replica_starts_total[5m]))"),
+            Query(
+                "count by (deployment) (ray_serve_deployment_replica_starts_total "
+                "unless ray_serve_deployment_replica_starts_total offset 5m)"
+            ),
         ),
     ]
 

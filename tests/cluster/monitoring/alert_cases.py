@@ -22,6 +22,13 @@ class Case:
     labels: dict[str, str] = field(default_factory=dict)
 
 
+_REPLICA = (
+    "ray_serve_deployment_replica_{}"
+    '{{application="dermserve",deployment="classifier",replica="{}"}}'
+)
+_LATER = [(minute, f"later-{minute}") for minute in range(1, 9)]
+"""Replicas that start in the minutes after the thirtieth, and end at once."""
+
 _UP = {'up{job="dermserve"}': "1x120"}
 
 
@@ -109,12 +116,15 @@ CASES = {
     ),
     "DermserveReplicasRestart": Case(
         {
-            "ray_serve_deployment_replica_starts_total"
-            '{application="dermserve",deployment="classifier",replica="a"}': "1x30 2+1x30",
+            _REPLICA.format("starts_total", "first"): "1x120",
+            _REPLICA.format("healthy", "first"): "1x30",
+            # What a replica counted stays when it is gone.
+            **{_REPLICA.format("starts_total", name): f"_x{30 + n} 1x90" for n, name in _LATER},
+            **{_REPLICA.format("healthy", name): f"_x{30 + n} 1 stale" for n, name in _LATER},
         },
-        fires=39,
-        quiet=(29, 33),
-        summary="classifier has started 9 replicas in 30 minutes.",
+        fires=37,
+        quiet=(29, 33, 80),
+        summary="classifier has started 7 replicas in 30 minutes.",
         labels={"application": "dermserve", "deployment": "classifier"},
     ),
     "DermserveTrainerAway": Case(
