@@ -49,8 +49,8 @@ def board(
             x, height = x + panel.grid_pos.w, panel.grid_pos.h
             placed.append(panel)
         y += height
-    for number, panel in enumerate(placed, start=1):
-        panel.id_val = number
+    for number, each in enumerate(placed, start=1):
+        each.id_val = number
     return Dashboard(
         uid=uid,
         title=title,

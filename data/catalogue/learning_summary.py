@@ -56,9 +56,9 @@ def summarise_learning(database: Database) -> LearningSummary:
         return LearningSummary(
             moment=now(session),
             runs={state: counted.get(state, 0) for state in get_args(RunState)},
-            active=active and run_of(active),
+            active=None if active is None else run_of(active),
             last_finished=session.scalar(select(func.max(RunRow.finished))),
-            decision=last and last.decision,
+            decision=None if last is None else last.decision,
             rollouts={
                 (kind, state): moved.get((kind, state), 0)
                 for kind in get_args(RolloutKind)
