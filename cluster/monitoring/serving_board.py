@@ -51,7 +51,7 @@ def _now() -> list[Panel]:
             "Errors",
             "Share of requests that end in an error of the server, over five minutes; "
             "503, 504 and 507 are counted apart.",
-            Query("dermserve:http_errors:ratio5m or vector(0)"),
+            Query("dermserve:http_errors:ratio5m"),
             unit="percentunit",
             steps=((0.001, WARNING), (0.01, BAD)),
         ),
