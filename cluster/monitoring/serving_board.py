@@ -116,8 +116,16 @@ def _requests() -> list[Panel]:
         ),
         graph(
             "Routes",
-            "Requests a second, by route.",
-            Query(per_second("ray_serve_num_http_requests_total", "method, route")),
+            "Requests a second, by route. Each deployment on a request's way counts it or its "
+            "batch; the first of them, which this shows, counts most.",
+            Query(
+                "max by (route) ("
+                + per_second(
+                    'ray_serve_deployment_request_counter_total{route=~"/.*"}',
+                    "deployment, route",
+                )
+                + ")"
+            ),
             unit="reqps",
             width=12,
         ),
