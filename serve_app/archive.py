@@ -20,6 +20,7 @@ from data.image_store import ImageStore
 from data.known_images import KnownImages
 from models.errors import MISTAKE, DermServeError
 from models.log_records import write_log_records
+from serve_app.archive_metrics import ArchiveMetrics
 from serve_app.archivist import Archivist, Taken
 from serve_app.call import call
 from serve_app.caretaker import Caretaker
@@ -60,6 +61,7 @@ class Archive:
     def __init__(self, preprocessor: DeploymentHandle[Any] | None, settings: ServeSettings) -> None:
         write_log_records()
         self._chain = preprocessor
+        self._metrics = ArchiveMetrics()
         database, store = Database(), ImageStore()
         known = KnownImages.load()
         self._archivist = Archivist(Uploads(database), store, known, settings.image_limits)
@@ -78,7 +80,7 @@ class Archive:
         takes = [_submit(self._pixels, self._archivist.take, image) for image in images]
         whole = False
         try:
-            taken = await asyncio.gather(*map(_answer, takes))
+            taken = await asyncio.gather(*map(self._answer, takes))
             waiting = [one for one in taken if isinstance(one, Taken)]
             entered = await self._enter(waiting, actor)
             whole = not any(isinstance(one, DermServeError) for one in entered)
@@ -156,7 +158,20 @@ class Archive:
     async def _run(
         self, pool: ThreadPoolExecutor, work: Callable[..., Answer], *args: Any
     ) -> Answer | DermServeError:
-        return await _answer(_submit(pool, work, *args))
+        return await self._answer(_submit(pool, work, *args))
+
+    async def _answer(self, work: Future[Answer]) -> Answer | DermServeError:
+        """What a thread returns; errors become values."""
+        try:
+            return await asyncio.wrap_future(work)
+        except DermServeError as error:
+            self._metrics.count_error(error)
+            return error
+        except Exception:
+            logger.exception("The archive made a mistake")
+            mistake = DermServeError(MISTAKE)
+            self._metrics.count_error(mistake)
+            return mistake
 
 
 def _submit(pool: ThreadPoolExecutor, work: Callable[..., Answer], *args: Any) -> Future[Answer]:
@@ -172,14 +187,3 @@ async def _find_chain() -> DeploymentHandle[Any]:
         return await asyncio.wait_for(lookup, SCORE_TIMEOUT_S)
     except Exception as error:
         raise failure(error) from error
-
-
-async def _answer(work: Future[Answer]) -> Answer | DermServeError:
-    """What a thread returns; errors become values."""
-    try:
-        return await asyncio.wrap_future(work)
-    except DermServeError as error:
-        return error
-    except Exception:
-        logger.exception("The archive made a mistake")
-        return DermServeError(MISTAKE)

@@ -15,6 +15,7 @@ from serve_app.call import call
 from serve_app.settings import ServeSettings
 from serve_app.upload import NewImage, Verdict
 from serve_app.upload_form import UploadForm
+from serve_app.upload_metrics import UploadMetrics
 
 MAX_UPLOADS = 16
 """Uploads that one ingress replica reads or passes on at a time; their files wait on disk."""
@@ -38,6 +39,7 @@ class ArchiveClient:
         self._archive = archive
         self._settings = settings
         self._uploads = 0
+        self._metrics = UploadMetrics()
 
     @contextmanager
     def place(self) -> Iterator[None]:
@@ -109,6 +111,8 @@ class ArchiveClient:
                 f"{error.message} At least {stored} of {len(upload.files)} files were stored "
                 "before that. Send the whole request again: those will be answered as duplicates."
             ) from error
+        finally:
+            self._metrics.count(verdicts.values(), len(upload.files))
         return [verdicts[index] for index in range(len(upload.files))]
 
     async def _chunks(

@@ -16,6 +16,7 @@ from serve_app.generation import Counts, Generation
 from serve_app.loaded_model import LoadedModel, load_engine
 from serve_app.message import Pixels
 from serve_app.metrics import Reading, StageMetrics
+from serve_app.model_metrics import ModelMetrics
 from serve_app.model_slot import ModelSlot
 from serve_app.niceness import give_way
 from serve_app.settings import ServeSettings
@@ -51,6 +52,7 @@ class Device:
         self._shadow: Shadow | None = None
         self._begun = self._ended = 0  # batches
         self._metrics = StageMetrics("classifier", self._reading)
+        self._model_metrics = ModelMetrics(lambda: self.slot.generation)
 
     async def classify(
         self, works: Sequence[Work[Pixels]]
@@ -144,6 +146,7 @@ class Device:
     def _follow(self) -> None:
         """Do what the slot's new generation takes."""
         generation = self.slot.generation
+        self._model_metrics.start()
         if self._lanes is None and generation.serving is not None:
             # Kept for life: a second one would run beside the first during a swap.
             engine = generation.serving.engine

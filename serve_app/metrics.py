@@ -8,9 +8,6 @@ its agents export everything under the prefix `ray_`.
 
 from __future__ import annotations
 
-import asyncio
-import contextvars
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -18,11 +15,7 @@ from typing import Any, Literal
 from ray.serve.metrics import Counter, Gauge, Histogram
 
 from serve_app.batching import QueueCounts
-
-logger = logging.getLogger("ray.serve")
-
-PERIOD_S = 2.0
-"""Between two times that counts are carried over."""
+from serve_app.refresher import Refresher
 
 _SECONDS = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 25.0]
 _SIZES = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0]
@@ -42,6 +35,15 @@ class Reading:
     waiting: int
     rejected: int = 0
     sent_again: int = 0
+
+
+def begin_at_zero(counter: Counter, tags: dict[str, str]) -> None:
+    """Export a counter before it has counted anything.
+
+    Prometheus sees what was added between two scrapes. A counter that first appears with the
+    errors of a bad minute shows none of them.
+    """
+    counter._record(0.0, tags)  # `inc` takes nothing but more than nothing
 
 
 class StageMetrics:
@@ -103,7 +105,9 @@ class StageMetrics:
             "total": {"phase": "total"},
         }
         self._before = Reading(QueueCounts(), 0)
-        self._task: asyncio.Task[None] | None = None
+        self._refresher = Refresher(self.flush)
+        for outcome in ("taken", "expired", "cancelled", "rejected"):
+            begin_at_zero(self._images, {"outcome": outcome})
 
     def observe(self, phase: Phase, seconds: float) -> None:
         """One duration."""
@@ -113,9 +117,7 @@ class StageMetrics:
 
     def start(self) -> None:
         """Begin to carry counts over, if that has not begun; on the event loop."""
-        if self._task is None:
-            # In no caller's context, which Serve would take for that of a request.
-            self._task = contextvars.Context().run(asyncio.create_task, self._carry_over())
+        self._refresher.start()
 
     def observe_batch(self, images: int, phase: Phase, seconds: float) -> None:
         """One batch and how long it took."""
@@ -145,11 +147,3 @@ class StageMetrics:
         self._spent_s.clear()
         self._waiting.set(now.waiting)
         self._before = now
-
-    async def _carry_over(self) -> None:
-        while True:
-            await asyncio.sleep(PERIOD_S)
-            try:
-                self.flush()
-            except Exception:
-                logger.exception("Counts were not carried over to the metrics")

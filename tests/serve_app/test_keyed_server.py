@@ -23,6 +23,8 @@ from data.catalogue.keys import CreatedKey, Keys
 from data.catalogue.uploads import Uploads
 from data.synthetic import synthetic_jpeg
 from serve_app import schemas
+from tests.cluster.monitoring.prometheus_process import PrometheusProcess
+from tests.cluster.monitoring.promtool import needs_prometheus
 from tests.conftest import PROJECT, free_port, tracing_to
 from tests.serve_app.forms import error_of
 from tests.serve_app.open_inference.examples import URL, image_body, packed
@@ -279,3 +281,19 @@ def test_the_logs_hold_no_key_no_file_name_and_no_pixels(keyed: Keyed, jpeg: byt
     for path, text in everything.items():
         for what, needle in secret.items():
             assert needle not in text, f"{path} holds {what}"
+
+
+@needs_prometheus
+@pytest.mark.parametrize("valid", [True, False])
+def test_prometheus_gets_in_with_a_key_alone(keyed: Keyed, tmp_path: Path, valid: bool) -> None:
+    key = keyed.predict.text if valid else f"{keyed.predict.text[:-1]}-"
+    with PrometheusProcess(tmp_path, keyed.url.removeprefix("http://"), key) as prometheus:
+        prometheus.wait_for(
+            "Prometheus has not asked the server",
+            lambda: (
+                [target["health"] for target in prometheus.targets("dermserve")]
+                == ["up" if valid else "down"]
+            ),
+        )
+        (target,) = prometheus.targets("dermserve")
+    assert target["lastError"] == ("" if valid else "server returned HTTP status 401 Unauthorized")

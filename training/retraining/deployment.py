@@ -1,4 +1,4 @@
-"""The trainer as a Serve deployment: two loops over the catalogue, and what the ingress asks."""
+"""The trainer as a Serve deployment: loops over the catalogue, and what the ingress asks."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from training.promotion.reports import ReplicaReports
 from training.promotion.rollout import RolloutDriver, Stopped
 from training.promotion.serve_config import ServeConfig
 from training.promotion.versions import Versions
+from training.retraining.observer import Observer
 from training.retraining.retrainer import Places, Retrainer
 from training.retraining.waiting import Waiting
 from training.settings import TrainingSettings
@@ -91,6 +92,8 @@ class Trainer:
         logger.info("Promotion gate %s: %s", gate.hash[:12], gate)
         for name, step in (("rollout", driver.step), ("retrain", retrainer.step)):
             threading.Thread(target=self._repeat, args=(step,), name=name, daemon=True).start()
+        observer = Observer(database, registry, settings.retrain, self._stopped)
+        threading.Thread(target=observer.run, name="observe", daemon=True).start()
 
     def _repeat(self, step: Callable[[], None]) -> None:
         """One of the loops. Nothing ends it but the replica's own end."""

@@ -1,0 +1,1 @@
+"""Monitoring: what Prometheus and Grafana read, and what makes Grafana's dashboards."""
