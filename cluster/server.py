@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 
+from cluster.addresses import DASHBOARD_PORT
 from cluster.edge import MAX_REQUESTS_VARIABLE
 from cluster.environment import ray_environment
 from cluster.listening import check_listening
@@ -26,7 +27,6 @@ from models.tracking_uri import REGISTRY_VARIABLE, tracking_uri
 from serve_app.settings import ServeSettings
 from training.storage import RUNS_VARIABLE, runs_folder
 
-DASHBOARD_PORT = 8265
 APPLICATION = "dermserve"
 
 # Our replicas reserve fractions of a CPU; two logical ones hold the chain on any machine.

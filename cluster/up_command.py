@@ -6,14 +6,15 @@ import contextlib
 import signal
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
-from cluster.environment import haproxy_problem
-from cluster.server import DASHBOARD_PORT, LocalServer
-from data.synthetic import synthetic_jpeg
+from cluster.addresses import DASHBOARD_PORT
+
+if TYPE_CHECKING:
+    from cluster.server import LocalServer
 
 READY_TIMEOUT_S = 180.0
 
@@ -35,6 +36,10 @@ def up(
 
     Example: dermserve up --port 8080
     """
+    # These take a moment to import; the other commands do not need them.
+    from cluster.environment import haproxy_problem
+    from cluster.server import LocalServer
+
     console = Console()
     _interrupt_once()
     started = time.monotonic()
@@ -71,6 +76,8 @@ def _interrupt_once() -> None:
 
 
 def _greeting(server: LocalServer, seconds: float) -> str:
+    from data.synthetic import synthetic_jpeg
+
     tls = server.tls and f"HTTPS          port {server.tls.port} of {server.tls.host}\n"
     sample = Path("var/sample.jpg")
     sample.parent.mkdir(exist_ok=True)
