@@ -11,15 +11,22 @@ from rich.text import Text
 
 from benchmarks.load import bench
 from cluster.audit_command import app as audit
+from cluster.deploy_command import deploy
+from cluster.down_command import down
 from cluster.evaluate_command import evaluate
 from cluster.exit_code import EXIT_CODES, ExitCode
 from cluster.import_command import import_ham10000
 from cluster.keys_command import app as keys
 from cluster.models_command import app as models
 from cluster.package_command import package
+from cluster.predict_command import predict
+from cluster.predict_dir_command import predict_dir
 from cluster.printable import printable
+from cluster.retrain_command import app as retrain
+from cluster.status_command import status
 from cluster.train_command import train
 from cluster.up_command import up
+from cluster.upload_command import upload
 from models.errors import DermServeError
 
 app = typer.Typer(
@@ -30,6 +37,13 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
 )
 app.command()(up)
+app.command()(down)
+app.command()(status)
+app.command()(deploy)
+app.command()(predict)
+app.command()(predict_dir)
+app.command()(upload)
+app.add_typer(retrain, name="retrain")
 app.command()(import_ham10000)
 app.command()(train)
 app.command()(package)

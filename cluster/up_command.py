@@ -32,12 +32,13 @@ def up(
         DASHBOARD_PORT
     ),
 ) -> None:
-    """Start Ray and the server on this machine; Ctrl-C stops both.
+    """Start Ray and the server on this machine; Ctrl-C or `dermserve down` stops both.
 
     Example: dermserve up --port 8080
     """
     # These take a moment to import; the other commands do not need them.
     from cluster.environment import haproxy_problem
+    from cluster.running_server import recorded
     from cluster.server import LocalServer
 
     console = Console()
@@ -45,11 +46,11 @@ def up(
     started = time.monotonic()
     if (problem := haproxy_problem()) is not None:
         console.print(f"[yellow]Requests go through Ray's Python proxy, not HAProxy. {problem}")
+    server = LocalServer(config, port=port, grpc_port=grpc_port, dashboard_port=dashboard_port)
     with (
+        recorded(server.url, server.dashboard_url, config),
         console.status("Starting Ray ...") as status,
-        LocalServer(
-            config, port=port, grpc_port=grpc_port, dashboard_port=dashboard_port
-        ) as server,
+        server,
     ):
         server.deploy()
         server.wait_until_ready(
