@@ -13,6 +13,7 @@ in what runs belong to somebody else, and are taken over into what is sent:
 from __future__ import annotations
 
 import copy
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,19 +59,28 @@ def read_deployment(path: Path) -> dict[str, Any]:
         InvalidConfiguration, CommandFailed: with a sentence on what is wrong, before anything is
             sent. Serve itself passes over a field that it does not know.
     """
+    from ray.serve.config import AutoscalingConfig
     from ray.serve.schema import ServeDeploySchema
 
     document = read_yaml(path)
     if not isinstance(document, dict) or "applications" not in document:
         raise usage_error(f"{path} is no Serve configuration: it lists no applications.")
     try:
-        known = ServeDeploySchema.model_validate(copy.deepcopy(document))
+        with warnings.catch_warnings():  # of what Ray will do without some day
+            warnings.simplefilter("ignore", DeprecationWarning)
+            known = ServeDeploySchema.model_validate(copy.deepcopy(document))
     except ValidationError as error:
         problems = "; ".join(
             f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()
         )
         raise usage_error(f"{path} is no valid Serve configuration. {problems}.") from error
     unknown = _unknown(document, known.model_dump(mode="json", exclude_unset=True))
+    for application in document["applications"]:
+        for deployment in application.get("deployments") or []:
+            block = deployment.get("autoscaling_config")
+            if isinstance(block, dict):
+                names = block.keys() - AutoscalingConfig.model_fields.keys()
+                unknown += [f"{deployment['name']}.autoscaling_config.{name}" for name in names]
     if unknown:
         raise usage_error(
             f"{path} has fields that Serve does not know and would pass over: "

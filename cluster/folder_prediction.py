@@ -156,7 +156,7 @@ def plan_job(
         threads,
         workers,
     )
-    files, place = fsspec.url_to_fs(job.output)
+    files, place = _reach(job.output)
     if files.exists(place) and (not files.isdir(place) or files.ls(place)):
         raise usage_error(f"{output} is there already and not empty. Name a new folder.")
     return job
@@ -168,7 +168,7 @@ def list_images(folder: str) -> list[str]:
     Raises:
         CommandFailed: if there is no such folder, or no image in it.
     """
-    files, root = fsspec.url_to_fs(folder)
+    files, root = _reach(_absolute(folder))
     if not files.isdir(root):
         raise usage_error(f"{folder} is no folder.")
     found = [
@@ -246,6 +246,14 @@ def _summarise(job: FolderJob, files: Any, place: str, seconds: float) -> Folder
         seconds=round(seconds, 3),
         disclaimer=RESEARCH_USE,
     )
+
+
+def _reach(place: str) -> tuple[Any, str]:
+    try:
+        found: tuple[Any, str] = fsspec.url_to_fs(place)
+    except (ImportError, ValueError) as error:
+        raise usage_error(f"{place} cannot be reached: {error}.") from error
+    return found
 
 
 def _absolute(place: str) -> str:

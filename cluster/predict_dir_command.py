@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from enum import Enum
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -61,7 +62,9 @@ def predict_dir(
     from cluster.folder_prediction import list_images, plan_job, predict_folder
     from training.ray_connection import ray_connection
 
+    plan = partial(plan_job, folder, output, format_.value, package, engine.value, threads)
     paths = list_images(folder)
+    plan(1)  # a mistake is told before Ray starts
     say(f"{len(paths):,} images in {folder}.")
     with ray_connection():
         import ray.data
@@ -75,15 +78,7 @@ def predict_dir(
             )
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = sys.stderr.isatty()
-        job = plan_job(
-            folder,
-            output,
-            format_.value,
-            package,
-            engine.value,
-            threads,
-            min(room, workers or room, len(paths)),
-        )
+        job = plan(min(room, workers or room, len(paths)))
         summary = predict_folder(job, paths, started)
     wrong = f" {summary.failed:,} of them have an error." if summary.failed else ""
     say(

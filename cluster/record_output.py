@@ -100,7 +100,9 @@ class RecordOutput:
     def __enter__(self) -> RecordOutput:
         if self.partial is not None:
             if self._output is not None and self._output.is_dir():
-                raise usage_error(f"{self._output} is a folder, and cannot be written. Name a file.")
+                raise usage_error(
+                    f"{self._output} is a folder, and cannot be written. Name a file."
+                )
             try:
                 self._file = self.partial.open("w", encoding="utf-8", newline="")
             except OSError as error:

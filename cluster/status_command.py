@@ -17,8 +17,8 @@ from rich.text import Text
 from cluster.addresses import SERVER_URL
 from cluster.duration import duration
 from cluster.exit_code import ExitCode
-from cluster.printable import printable
-from cluster.server_access import Url, server
+from cluster.printable import printable, say
+from cluster.server_access import Url, failure, server
 
 if TYPE_CHECKING:
     from cluster.server_status import ServerStatus
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 # The server's counts are up to two seconds old.
 _LEAST_S = 2.0
-_HASTY_S, _PATIENT_S = 2.0, 60.0
 _TIMEOUT_S = 10.0
 
 
@@ -46,8 +45,8 @@ def status(
 
     Example: dermserve status --watch
     """
-    patience_s = _PATIENT_S if watch else _HASTY_S
-    with server(url, patience_s=patience_s, timeout_s=_TIMEOUT_S) as client:
+    # Without patience: that it does not answer is a status too.
+    with server(url, patience_s=0, timeout_s=_TIMEOUT_S) as client:
         if watch:
             with contextlib.suppress(KeyboardInterrupt):
                 _watch(client, url, interval, as_json)
@@ -70,20 +69,24 @@ def _over(client: Client, url: str, seconds: float) -> ServerStatus:
 
 
 def _watch(client: Client, url: str, interval: float, as_json: bool) -> None:
+    """Go on, also while nobody answers."""
     from cluster.server_status import read_status
+    from dermserve_client import DermServeError
 
     before = read_status(client, url)
-    if as_json or not sys.stdout.isatty():
+    live = Live(shown(before), console=Console(), auto_refresh=False)
+    with live if sys.stdout.isatty() and not as_json else contextlib.nullcontext():
         while True:
             time.sleep(interval)
-            now = read_status(client, url).since(before)
-            _print(now, as_json)
-            before = now
-    with Live(shown(before), console=Console(), auto_refresh=False, screen=False) as live:
-        while True:
-            time.sleep(interval)
-            now = read_status(client, url).since(before)
-            live.update(shown(now), refresh=True)
+            try:
+                now = read_status(client, url).since(before)
+            except DermServeError as error:
+                say(failure(error, url).message, style="yellow")
+                continue
+            if live.is_started:
+                live.update(shown(now), refresh=True)
+            else:
+                _print(now, as_json)
             before = now
 
 

@@ -48,7 +48,9 @@ def test_a_folder_through_a_server(shell: Shell, pictures: Path) -> None:
         *("", "", "unsupported_image", "empty_image", "")
     ]
     assert tuple(rows[0]) == COLUMNS
-    assert sum(float(rows[0][name]) for name in COLUMNS if name[:2] == "p_") == pytest.approx(1, abs=1e-5)
+    assert sum(float(rows[0][name]) for name in COLUMNS if name[:2] == "p_") == pytest.approx(
+        1, abs=1e-5
+    )
     assert "5 files by model 2" in ended.err
     assert "2 of them have an error" in ended.err
     assert "not a diagnosis" in ended.err
