@@ -210,7 +210,12 @@ def predict_folder(job: FolderJob, paths: list[str], started: float) -> FolderSu
     files, place = fsspec.url_to_fs(job.output)
     write = {"parquet": rows.write_parquet, "csv": rows.write_csv, "jsonl": rows.write_json}
     try:
-        write[job.format](place, filesystem=PyFileSystem(FSSpecHandler(files)))
+        write[job.format](
+            place,
+            filesystem=PyFileSystem(FSSpecHandler(files)),
+            # Workers may hold every CPU; to write a few rows takes none.
+            ray_remote_args={"num_cpus": 0},
+        )
     except Exception as error:  # Ray's, or the store's
         reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
         raise CommandFailed(

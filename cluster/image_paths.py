@@ -43,7 +43,8 @@ def find_images(paths: Iterable[str | os.PathLike[str]]) -> Found:
     """
     files: dict[str, str] = {}
     empty = []
-    for path in map(os.fspath, paths):
+    for each in paths:
+        path = os.fspath(each)
         found = list(_files_of(path))
         if not found:
             empty.append(path)

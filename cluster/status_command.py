@@ -145,7 +145,8 @@ def _standby(now: ServerStatus) -> str:
 
 
 def _traffic(now: ServerStatus) -> list[tuple[str, str]]:
-    from cluster.server_status import quantiles, whole_window
+    from cluster.server_status import quantiles
+    from dermserve_client.traffic import whole_window
 
     assert now.metrics is not None
     rows = []

@@ -73,7 +73,7 @@ def _read(table: Path) -> LabelList:
 def _require_clear(files: Sequence[str], listed: LabelList) -> None:
     """Refuse names that stand for several files, unless the table has each file's whole path."""
     vague = [file for file in files if file not in listed.labels]
-    for name_of in (os.path.basename, lambda path: os.path.splitext(os.path.basename(path))[0]):
+    for name_of in (_name, _stem):
         counted = Counter(map(name_of, files))
         for file in vague:
             name = name_of(file)
@@ -82,3 +82,11 @@ def _require_clear(files: Sequence[str], listed: LabelList) -> None:
                     f"Nothing was sent. The table has a label for {name}, and {counted[name]} "
                     f"files are called so. Write their paths into it, as in {file}."
                 )
+
+
+def _name(path: str) -> str:
+    return os.path.basename(path)
+
+
+def _stem(path: str) -> str:
+    return os.path.splitext(os.path.basename(path))[0]

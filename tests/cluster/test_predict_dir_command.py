@@ -6,8 +6,6 @@ import csv
 import io
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -18,21 +16,8 @@ from cluster.predicted_file import COLUMNS
 from models.package import BUNDLED_CHAMPION
 from tests.cluster.command_line import Shell
 from tests.cluster.conftest import HOSTILE
-from tests.conftest import PROJECT
 
 PACKAGE = ("--package", str(BUNDLED_CHAMPION))
-
-
-def _run(*arguments: object) -> subprocess.CompletedProcess[str]:
-    """In a process, because Ray of its own is no longer to be had in that of the tests."""
-    return subprocess.run(
-        [sys.executable, "-m", "cluster", "predict-dir", *map(str, arguments), *PACKAGE],
-        cwd=PROJECT,
-        env={**os.environ, "RAY_ADDRESS": "local"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
 
 
 def _offline(shell: Shell, folder: Path) -> dict[str, dict[str, str]]:
@@ -53,16 +38,18 @@ def _assert_same(found: dict[str, dict[str, object]], wanted: dict[str, dict[str
                 assert str(text) == wanted[name][column], (name, column)
 
 
+@pytest.mark.server
+@pytest.mark.usefixtures("server")
 def test_its_numbers_are_those_of_one_process(shell: Shell, pictures: Path, tmp_path: Path) -> None:
+    """On the cluster of the server, beside it."""
     (pictures / HOSTILE).write_bytes((pictures / "a.jpg").read_bytes())
     (pictures / "large.jpg").touch()
     os.truncate(pictures / "large.jpg", 65 * 1024 * 1024)
     (pictures / "gone.jpg").symlink_to("nowhere")
     output = tmp_path / "rows"
-    ended = _run(pictures, "--output", output)
-    assert ended.returncode == 1, ended.stderr
-    assert "Traceback" not in ended.stderr
-    assert (ended.stdout + ended.stderr).replace("\n", "").isprintable()
+    ended = shell("predict-dir", pictures, "--output", output, *PACKAGE)
+    assert ended.code == 1, ended.err
+    assert "8 files by model 2" in ended.err
     table = pq.read_table(output)  # the summary beside it does not disturb
     assert table.schema.equals(SCHEMA)
     found = {row["file"]: row for row in table.to_pylist()}
@@ -74,12 +61,17 @@ def test_its_numbers_are_those_of_one_process(shell: Shell, pictures: Path, tmp_
     assert "not a diagnosis" in summary["disclaimer"]
 
 
+@pytest.mark.server
+@pytest.mark.usefixtures("server")
 @pytest.mark.parametrize("format_", ["csv", "jsonl"])
 def test_its_other_formats(shell: Shell, pictures: Path, tmp_path: Path, format_: str) -> None:
     (pictures / "=cmd.jpg").write_bytes(b"no image")
     output = tmp_path / "rows"
-    ended = _run(pictures, "--output", output, "--format", format_, "--workers", 1)
-    assert ended.returncode == 1, ended.stderr
+    ended = shell(
+        *("predict-dir", pictures, "--output", output, "--format", format_, "--workers", 1),
+        *PACKAGE,
+    )
+    assert ended.code == 1, ended.err
     found: dict[str, dict[str, object]] = {}
     for path in output.glob("[!_]*"):
         if format_ == "jsonl":
