@@ -69,7 +69,7 @@ def deploy(
         say("Nothing was sent.")
         return
     serve.write(plan.document)
-    _follow(serve, plan, before, dashboard, timeout)
+    _follow(serve, plan, before, timeout)
     say(f"Running: {', '.join(plan.applications)}.", error=False)
 
 
@@ -105,7 +105,6 @@ def _follow(
     serve: ServeConfig,
     plan: DeploymentPlan,
     before: dict[str, Any],
-    dashboard: str,
     timeout_s: float,
 ) -> None:
     """Wait until every application has taken the configuration and runs.
@@ -117,11 +116,19 @@ def _follow(
         name: each.get("last_deployed_time_s", 0)
         for name, each in (before.get("applications") or {}).items()
     }
+    from training.promotion.serve_config import ServeUnreachable
+
     deadline, told = time.monotonic() + timeout_s, ""
     console = Console(stderr=True)
     with console.status("Deploying ...") as spinner:
         while True:
-            applications = _details(serve, dashboard).get("applications") or {}
+            try:
+                applications = serve.details().get("applications") or {}
+            except ServeUnreachable:  # its controller may be starting again
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(_POLL_S)
+                continue
             taken = {
                 name: applications[name]
                 for name in plan.applications

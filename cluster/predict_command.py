@@ -46,7 +46,7 @@ class EngineChoice(str, Enum):
 
 
 Paths = Annotated[
-    list[Path],
+    list[str],  # a Path of nothing, as of an unset variable, would be this folder
     typer.Argument(
         metavar="PATH...", help="Files, folders (with all that is below), or quoted patterns."
     ),
@@ -98,7 +98,7 @@ def predict(
     """
     found = find_images(paths)
     for path in found.empty:
-        say(f"There are no images in {printable(str(path))}.", style="yellow")
+        say(f"There are no images in {printable(path)}.", style="yellow")
     if not found.files:
         raise usage_error("There is nothing to classify. Name image files, or a folder with some.")
     from cluster.predicted_file import COLUMNS, HEADS

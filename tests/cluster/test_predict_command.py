@@ -122,10 +122,10 @@ def test_what_cannot_be_read_has_an_error_and_stops_nothing(
     missing = tmp_path / "missing.jpg"
     loop = tmp_path / "loop.jpg"
     loop.symlink_to(loop)
-    ended = shell("predict", pipe, "/dev/zero", large, missing, loop, pictures / "a.jpg")
+    ended = shell("predict", pipe, "/dev/zero", large, missing, loop, "", pictures / "a.jpg")
     assert ended.code == 1
     rows = _rows(ended.out)
-    assert [row["error_code"] for row in rows] == ["unreadable_file"] * 5 + [""]
+    assert [row["error_code"] for row in rows] == ["unreadable_file"] * 6 + [""]
     assert [row["error"].partition(":")[0] for row in rows[:3]] == [
         "It is no file. Name a file or a folder.",
         "It is no file. Name a file or a folder.",

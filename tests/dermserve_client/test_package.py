@@ -57,7 +57,7 @@ def _methods(kind: type) -> dict[str, str]:
 
 def test_both_clients_offer_the_same() -> None:
     assert _methods(Client) == _methods(AsyncClient)
-    assert len(_methods(Client)) == 26
+    assert len(_methods(Client)) == 27
 
 
 @pytest.mark.parametrize("kind", [Client, AsyncClient])
