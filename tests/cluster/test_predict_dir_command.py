@@ -17,6 +17,12 @@ from models.package import BUNDLED_CHAMPION
 from tests.cluster.command_line import Shell
 from tests.cluster.conftest import HOSTILE
 
+pytestmark = [
+    # Ray Data uses what Ray Data no longer wants to be used.
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+]
+
 PACKAGE = ("--package", str(BUNDLED_CHAMPION))
 
 

@@ -108,6 +108,7 @@ def test_up_serves_until_down_ends_it(serving_tiny: dict[str, str], tmp_path: Pa
             "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
             "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
             "TMPDIR": str(tmp_path),  # where it leaves word of itself
+            "RAY_TMPDIR": "/tmp",  # where the names of Ray's sockets are not too long
         },
         cwd=tmp_path,
         stdout=subprocess.PIPE,

@@ -33,8 +33,6 @@ def test_a_ready_server(shell: Shell) -> None:
     assert "ready, up for 1 s" in ended.out
     assert "version 2 (champion 2, 1 versions registered)" in ended.out
     assert "0 new labelled images of 10" in ended.out
-    # No Ray, no metrics: a part that is missing says so and hides nothing else.
-    assert "traffic" in ended.out
 
 
 @pytest.mark.usefixtures("api_url")
@@ -44,8 +42,8 @@ def test_for_programs(shell: Shell) -> None:
     assert document["ready"] is True
     assert document["champion"] == "2"
     assert document["version"]
-    assert document["metrics" if "metrics" in document else "requests"] is None
-    assert document["problems"]["traffic"]
+    # Whether somebody counts depends on whether Ray runs in this process.
+    assert ("traffic" in document["problems"]) == (document["requests"] is None)
 
 
 def test_one_that_is_not_ready(shell: Shell, api_url: str, chain: InProcessChain) -> None:
@@ -116,7 +114,9 @@ def test_a_running_server(shell: Shell, server: LocalServer, jpeg: bytes) -> Non
     with Client(server.url) as client:
         client.predict(jpeg)
     ended = shell("status", "--url", server.url, "--interval", 2)
-    assert ended.code == 0
+    while "p99" not in ended.out:  # until the replicas have told their node
+        assert ended.code == 0
+        ended = shell("status", "--url", server.url, "--interval", 2)
     assert "ready" in ended.out
     assert "requests/s" in ended.out
     assert "p99" in ended.out
