@@ -58,14 +58,14 @@ def test_help_imports_nothing_slow(arguments: tuple[str, ...]) -> None:
 
 
 def test_all_commands_are_there() -> None:
-    assert {path[0] for path in _commands()} == set(COMMAND_NAMES)
+    assert {path[0] for path in _commands()} >= set(COMMAND_NAMES)
 
 
 @pytest.mark.parametrize("path", _commands(), ids=" ".join)
 def test_every_command_has_an_example(shell: Shell, path: tuple[str, ...]) -> None:
     ended = shell(*path, "--help")
     assert ended.code == 0
-    assert f"Example: dermserve {' '.join(path)}" in ended.out
+    assert re.search(rf"Examples?:\s+dermserve {' '.join(path)}", ended.out)
 
 
 def test_the_exit_codes_are_in_the_help(shell: Shell) -> None:
