@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve dashboard test lint train bench load compare audit sbom licences clean
+.PHONY: help install serve dashboard test lint docs train bench load compare audit sbom licences clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -32,6 +32,10 @@ lint: $(READY)  ## Check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: $(READY)  ## Write docs/cli.md from the commands' help
+	@COLUMNS=80 $(BIN)/python -m typer cluster.cli utils docs --name dermserve --title dermserve \
+		--output docs/cli.md
 
 train: $(READY)  ## Train a model: make train DATA=folder/with/HAM10000
 	$(BIN)/dermserve train --data $(DATA) $(if $(WEIGHTS),--weights $(WEIGHTS))

@@ -6,19 +6,16 @@ import json
 import statistics
 import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import httpx
 import typer
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from benchmarks.bare_limit import bare_limit
-from benchmarks.images import image_files
-from benchmarks.number_list import whole_numbers
-from benchmarks.wrk import LoadFailed, LoadResult, run_wrk
-from serve_app.engines import EngineName
+if TYPE_CHECKING:
+    from benchmarks.wrk import LoadResult
+    from serve_app.engines import EngineName
 
 
 def bench(
@@ -38,6 +35,12 @@ def bench(
 
     Example: dermserve bench --images ~/HAM10000/samples --concurrency 1,64
     """
+    # These take a moment to import; the other commands do not need them.
+    from benchmarks.bare_limit import bare_limit
+    from benchmarks.images import image_files
+    from benchmarks.number_list import whole_numbers
+    from benchmarks.wrk import run_wrk
+
     console = Console()
     engine = _engine_of(url)
     limits: list[float] = []
@@ -65,6 +68,10 @@ def bench(
 
 def _engine_of(url: str) -> EngineName:
     """The engine that a ready server runs; the bare limit is that of the same one."""
+    import httpx
+
+    from benchmarks.wrk import LoadFailed
+
     try:
         response = httpx.get(f"{url}/health/ready", timeout=10)
     except httpx.HTTPError as error:

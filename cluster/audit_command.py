@@ -10,10 +10,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from data.catalogue.audit import latest
-from data.catalogue.audit import verify as verify_log
-from data.catalogue.database import Database
-
 app = typer.Typer(help="Verify and list the audit log of the catalogue.", no_args_is_help=True)
 
 
@@ -28,6 +24,10 @@ def verify(
 
     Example: dermserve audit verify
     """
+    # SQLAlchemy takes a moment to import; the other commands do not need it.
+    from data.catalogue.audit import verify as verify_log
+    from data.catalogue.database import Database
+
     database = Database()
     report = verify_log(database, expect)
     _say(f"All {report.rows} rows of the audit log in {database} are as they were written.")
@@ -48,6 +48,9 @@ def list_entries(
 
     Example: dermserve audit list --last 50
     """
+    from data.catalogue.audit import latest
+    from data.catalogue.database import Database
+
     database = Database()
     table = Table("row", "time (UTC)", "event", "by", "details")
     for entry in latest(database, last):

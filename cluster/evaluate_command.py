@@ -3,31 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from enum import Enum
 from functools import partial
 from pathlib import Path
-from typing import Annotated, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
-import numpy as np
-import numpy.typing as npt
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from data.ham10000 import LesionImage, load_ham10000
-from data.splits import frozen_split
-from models.classes import CLASSES
-from models.decision import calibrated_probabilities
-from models.errors import DermServeError, InvalidDataset
-from models.package import DecisionRules, ModelPackage
-from models.preprocessing import decode_image
-from models.registry_process import resolve
-from serve_app.engines import EngineName, create_engine
-from serve_app.engines.base import Engine
-from training.judged import Judged
-from training.results import Calibration, OperatingPointResult
+if TYPE_CHECKING:
+    from serve_app.engines import EngineName
+    from training.judged import Judged
 
 
 class SplitName(str, Enum):
@@ -35,9 +23,6 @@ class SplitName(str, Enum):
 
     validation = "validation"
     test = "test"
-
-
-Logits = npt.NDArray[np.float32]
 
 
 def evaluate(
@@ -59,6 +44,12 @@ def evaluate(
     Example: dermserve evaluate --data ~/HAM10000 --output var/report
     """
     # These take seconds to import; the other commands do not need them.
+    from cluster.served_judgement import calibration_steps, operating_points_of, predict
+    from data.ham10000 import load_ham10000
+    from data.splits import frozen_split
+    from models.package import ModelPackage
+    from models.registry_process import resolve
+    from serve_app.engines import create_engine
     from training.evaluate import evaluate as judge
     from training.report import write_report
 
@@ -68,7 +59,7 @@ def evaluate(
     dataset = load_ham10000(data)
     parts = frozen_split(dataset.images)
     cores = len(os.sched_getaffinity(0))
-    served = create_engine(loaded, cast(EngineName, engine), threads=cores)
+    served = create_engine(loaded, cast("EngineName", engine), threads=cores)
     judged: dict[str, Judged] = {}
     bars = Progress(
         TextColumn("{task.description:<12}"),
@@ -95,7 +86,7 @@ def evaluate(
         split=split.value,
         facts={"engine": f"{served.info.name}, {served.info.precision}"},
         before_after_calibration=calibration_steps(chosen, rules),
-        operating_points=_operating_points(judged, rules, resamples),
+        operating_points=operating_points_of(judged, rules, resamples),
     )
     console.print(
         f"Balanced accuracy {evaluation.balanced_accuracy.value:.3f} on {evaluation.images:,} "
@@ -103,96 +94,6 @@ def evaluate(
         markup=False,  # a folder's name may hold brackets
         highlight=False,
         soft_wrap=True,
-    )
-
-
-def predict(
-    engine: Engine,
-    rules: DecisionRules,
-    images: Sequence[LesionImage],
-    on_images: Callable[[int], object] = lambda count: None,
-) -> tuple[Judged, tuple[str, ...]]:
-    """Decode and classify images as a replica does.
-
-    Args:
-        engine: a loaded model; all its lanes are used.
-        rules: of the same model.
-        images: of one split.
-        on_images: told how many images are done, again and again.
-
-    Returns:
-        The predictions, and the ids of images that cannot be decoded and are left out.
-
-    Raises:
-        InvalidDataset: if no image can be decoded.
-    """
-
-    def run(piece: Sequence[LesionImage]) -> tuple[list[LesionImage], Logits]:
-        kept, pixels = [], []
-        for image in piece:
-            try:
-                pixels.append(decode_image(image.path.read_bytes()))
-            except (DermServeError, OSError):
-                continue
-            kept.append(image)
-        logits = engine.forward(pixels).logits if kept else np.empty((0, len(CLASSES)), np.float32)
-        return kept, logits
-
-    size = engine.max_piece
-    pieces = [images[start : start + size] for start in range(0, len(images), size)]
-    kept: list[LesionImage] = []
-    parts: list[Logits] = []
-    with ThreadPoolExecutor(engine.info.lanes) as pool:
-        for piece, (readable, logits) in zip(pieces, pool.map(run, pieces), strict=True):
-            kept.extend(readable)
-            parts.append(logits)
-            on_images(len(piece))
-    if not kept:
-        raise InvalidDataset(
-            f"None of the {len(images)} images of the split can be read. Get the files again."
-        )
-    all_logits = np.concatenate(parts)
-    readable_ids = {image.image_id for image in kept}
-    judged = Judged(
-        images=tuple(kept),
-        logits=all_logits,
-        probabilities=calibrated_probabilities(all_logits, rules),
-        labels=np.array([CLASSES.index(image.diagnosis) for image in kept], np.int64),
-    )
-    return judged, tuple(i.image_id for i in images if i.image_id not in readable_ids)
-
-
-def calibration_steps(judged: Judged, rules: DecisionRules) -> dict[str, Calibration]:
-    """Calibration of the same logits without and with each part of the decision rules."""
-    from training.evaluate import calibration_of
-
-    unshifted = rules.model_copy(update={"logit_shift": (0.0,) * len(CLASSES), "temperature": 1.0})
-    steps = {
-        "plain softmax": unshifted,
-        "at the class frequencies": rules.model_copy(update={"temperature": 1.0}),
-        "as served, with the temperature": rules,
-    }
-    return {
-        name: calibration_of(
-            calibrated_probabilities(judged.logits, step), judged.predicted, judged.labels
-        )
-        for name, step in steps.items()
-    }
-
-
-def _operating_points(
-    judged: dict[str, Judged], rules: DecisionRules, resamples: int
-) -> tuple[OperatingPointResult, ...]:
-    """Of the test split; on validation itself there is nothing to compare."""
-    from training.operating_points import operating_points, thresholds_for
-
-    if "test" not in judged:
-        return ()
-    validation, test = judged["validation"], judged["test"]
-    malignant = thresholds_for(validation) | {"as served": rules.malignant.threshold}
-    mel = {"as served": rules.melanoma.threshold}
-    return operating_points(validation, test, malignant, resamples) + operating_points(
-        validation, test, mel, resamples, target="mel"
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timezone
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -11,8 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from data.catalogue.api_key import ApiKey, Role
-from data.catalogue.database import Database
-from data.catalogue.keys import Keys
+
+if TYPE_CHECKING:
+    from data.catalogue.keys import Keys
 
 _ACTOR = "cli"
 
@@ -41,7 +42,7 @@ def create(
 
     Example: dermserve keys create --name ward-7 --role predict --role upload --days 90
     """
-    created = Keys(Database()).create(
+    created = _keys().create(
         name,
         role,
         _ACTOR,
@@ -65,6 +66,9 @@ def list_keys() -> None:
 
     Example: dermserve keys list
     """
+    from data.catalogue.database import Database
+    from data.catalogue.keys import Keys
+
     database = Database()
     table = Table(
         "id", "name", "roles", "state", "made (UTC)", "expires (UTC)", "limits per minute"
@@ -96,13 +100,21 @@ def revoke(
 
     Example: dermserve keys revoke 0123456789ab
     """
-    key = Keys(Database()).revoke(key_id, _ACTOR)
+    key = _keys().revoke(key_id, _ACTOR)
     Console().print(
         f"Key {key.id} ({key.name}) opens nothing any more.",
         markup=False,
         highlight=False,
         soft_wrap=True,
     )
+
+
+def _keys() -> Keys:
+    # SQLAlchemy takes a moment to import; the other commands do not need it.
+    from data.catalogue.database import Database
+    from data.catalogue.keys import Keys
+
+    return Keys(Database())
 
 
 def _limits(key: ApiKey) -> str:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.markdown import Markdown
 from rich.table import Table
 from rich.text import Text
 
-from models.package import CARD_FILE, ModelPackage
-from models.registered_version import RegisteredVersion
-from models.registry import Registry
-from models.tracking_uri import shown
+if TYPE_CHECKING:
+    from models.registered_version import RegisteredVersion
+    from models.registry import Registry
 
 app = typer.Typer(
     help="List, show, register, promote and roll back versions of the model.", no_args_is_help=True
@@ -31,7 +29,9 @@ def list_versions() -> None:
 
     Example: dermserve models list
     """
-    registry = Registry()
+    from models.tracking_uri import shown
+
+    registry = _registry()
     registry.champion()  # a new registry begins with the bundled package
     table = Table("", "version", "registered", *_MAIN_METRICS.values(), "gate", "dataset")
     for version in registry.versions():
@@ -59,7 +59,11 @@ def show(version: Version = "champion") -> None:
 
     Example: dermserve models show 2
     """
-    registry = Registry()
+    from rich.markdown import Markdown
+
+    from models.package import CARD_FILE, ModelPackage
+
+    registry = _registry()
     found = registry.champion() if version == "champion" else registry.version(version)
     package = ModelPackage.load(registry.folder(found))
     table = Table(show_header=False)
@@ -89,7 +93,7 @@ def register(
 
     Example: dermserve models register var/model-2
     """
-    registry = Registry()
+    registry = _registry()
     registry.champion()  # a new registry begins with the bundled package
     version = registry.register(package or registry.bundled)
     Console().print(
@@ -106,7 +110,7 @@ def promote(version: Version) -> None:
 
     Example: dermserve models promote 2
     """
-    _say(Registry().promote(version))
+    _say(_registry().promote(version))
 
 
 @app.command()
@@ -115,7 +119,14 @@ def rollback() -> None:
 
     Example: dermserve models rollback
     """
-    _say(Registry().rollback())
+    _say(_registry().rollback())
+
+
+def _registry() -> Registry:
+    # NumPy takes a moment to import; the other commands do not need it.
+    from models.registry import Registry
+
+    return Registry()
 
 
 def _say(champion: RegisteredVersion) -> None:

@@ -10,7 +10,6 @@ import typer
 from rich.console import Console
 
 from configs import FOLDER
-from models.configuration import read_config
 from models.errors import InvalidConfiguration
 
 
@@ -39,6 +38,7 @@ def package(
     """
     # Torch takes seconds to import; the other commands do not need it.
     from cluster.train_display import TrainDisplay, say_packaged
+    from models.configuration import read_config
     from training.pipeline import package_weights
     from training.settings import TrainingSettings
 

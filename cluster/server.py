@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 
+from cluster.addresses import DASHBOARD_PORT, HEAD_PORT
 from cluster.drain import drain, end
 from cluster.edge import MAX_REQUESTS_VARIABLE
 from cluster.environment import ray_environment
@@ -24,10 +25,6 @@ from data.catalogue.database import CATALOGUE_VARIABLE
 from models.configuration import read_yaml, validate
 from models.errors import DermServeError, InvalidConfiguration
 from serve_app.settings import ServeSettings
-
-DASHBOARD_PORT = 8265
-HEAD_PORT = 6379
-"""Where other machines find the head, as with `ray start --head`."""
 
 GCS_PORT_VARIABLE = "RAY_GCS_SERVER_PORT"
 APPLICATION = "dermserve"

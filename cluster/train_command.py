@@ -9,19 +9,19 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from cluster.environment import ray_environment
 from configs import FOLDER
-from models.configuration import read_config, validate
 from models.errors import InvalidConfiguration
-from models.package import BUNDLED_CHAMPION
-from models.registry_process import resolve
 
 
 def train(
     data: Annotated[Path, typer.Option(help="Folder that holds HAM10000.")],
     output: Annotated[
-        Path, typer.Option(help="Folder for the model package; one in it is replaced.")
-    ] = BUNDLED_CHAMPION,
+        Path | None,
+        typer.Option(
+            help="Folder for the model package; one in it is replaced.",
+            show_default="models/champion",
+        ),
+    ] = None,
     weights: Annotated[
         Path | None,
         typer.Option(
@@ -59,10 +59,14 @@ def train(
     """
     if weights is not None and start is not None:
         raise InvalidConfiguration("Use either --weights or --from, not both.")
+    # Torch takes seconds to import; the other commands do not need it.
+    from cluster.environment import ray_environment
+
     # Ray reads its environment when it is imported.
     os.environ.update(ray_environment())
-    # Torch takes seconds to import; the other commands do not need it.
     from cluster.train_display import TrainDisplay, say_packaged
+    from models.configuration import read_config, validate
+    from models.package import BUNDLED_CHAMPION
     from training.pipeline import run_name, run_training
     from training.settings import TrainingSettings
     from training.storage import runs_folder
@@ -78,7 +82,7 @@ def train(
             package = run_training(
                 dataset=data,
                 weights=weights if start is None else _start(start),
-                output=output,
+                output=output or BUNDLED_CHAMPION,
                 version=version,
                 settings=settings,
                 progress=display.listeners,
@@ -96,4 +100,6 @@ def train(
 
 def _start(name: str) -> Path:
     """What `--from` names: a file of weights, or the folder of a package."""
+    from models.registry_process import resolve
+
     return Path(name) if Path(name).is_file() else resolve(name)

@@ -8,15 +8,15 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
-from cluster.environment import haproxy_problem
-from cluster.node_command import NODE_IP_VARIABLE
-from cluster.server import DASHBOARD_PORT, HEAD_PORT, LocalServer
-from data.synthetic import synthetic_jpeg
+from cluster.addresses import DASHBOARD_PORT, HEAD_PORT, NODE_IP_VARIABLE
+
+if TYPE_CHECKING:
+    from cluster.server import LocalServer
 
 READY_TIMEOUT_S = 180.0
 _WATCH_S = 0.5
@@ -43,7 +43,7 @@ def up(
         ),
     ] = None,
 ) -> None:
-    """Start Ray and the server on this machine; Ctrl-C stops both.
+    """Start Ray and the server on this machine; Ctrl-C or `dermserve down` stops both.
 
     SIGTERM stops them too. Requests that were accepted are answered first. If Ray itself breaks,
     the server starts again.
@@ -54,20 +54,27 @@ def up(
 
     dermserve up --config configs/cluster.yaml --node-ip 10.0.0.1
     """
+    # These take a moment to import; the other commands do not need them.
+    from cluster.environment import haproxy_problem
+    from cluster.running_server import recorded
+    from cluster.server import LocalServer
+
     console = Console()
     _interrupt_once()
     started = time.monotonic()
     if (problem := haproxy_problem()) is not None:
         console.print(f"[yellow]Requests go through Ray's Python proxy, not HAProxy. {problem}")
+    server = LocalServer(
+        config,
+        port=port,
+        grpc_port=grpc_port,
+        dashboard_port=dashboard_port,
+        node_ip=node_ip,
+    )
     with (
+        recorded(server.url, server.dashboard_url, config),
         console.status("Starting Ray ...") as status,
-        LocalServer(
-            config,
-            port=port,
-            grpc_port=grpc_port,
-            dashboard_port=dashboard_port,
-            node_ip=node_ip,
-        ) as server,
+        server,
     ):
         _interrupt_once()  # Ray has put its own handler in place, which ends without a farewell
         server.deploy()
@@ -105,6 +112,8 @@ def _interrupt_once() -> None:
 
 
 def _greeting(server: LocalServer, seconds: float) -> str:
+    from data.synthetic import synthetic_jpeg
+
     joining = server.node_ip and (
         f"Other machines  dermserve node --address {server.node_ip}:{HEAD_PORT}\n"
     )

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator
 from dashboard.batch_table import BatchRow
 from dashboard.failure_text import failure_text
 from dashboard.image_files import ImageFile, TooMany
-from dashboard.label_list import LabelList
 from dashboard.thumbnail import data_url
 from dermserve_client import BatchItem, Client, DermServeError
+from dermserve_client.label_list import LabelList
 
 logger = logging.getLogger(__name__)
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from dashboard.confusion import Confusion
-from dashboard.csv_text import csv_bytes
 from dashboard.lesion_classes import CODES, name_of, risk_text
 from dashboard.wording import count, listing, percent
+from dermserve_client.csv_text import csv_bytes
 from dermserve_client.predictions import Prediction
 
 CSV_COLUMNS = (

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from dermserve_client.classes import CODES as CODES
+
 Risk = Literal["low", "medium", "high"]
 
 
@@ -31,7 +33,6 @@ CLASSES: tuple[LesionClass, ...] = (
     LesionClass("nv", "Melanocytic nevus", "low"),
     LesionClass("vasc", "Vascular lesion", "low"),
 )
-CODES: tuple[str, ...] = tuple(each.code for each in CLASSES)
 NAMES: dict[str, str] = {each.code: each.name for each in CLASSES}
 
 SHORT_NAMES: dict[str, str] = {

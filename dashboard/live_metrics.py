@@ -7,67 +7,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 from dashboard.wording import count, duration
 from dermserve_client.statistics import Bucket, Metrics
+from dermserve_client.traffic import Window, bound_of, window_between
 
 KEPT = 450
 """Readings; at one every two seconds that is a quarter of an hour."""
-
-
-@dataclass(frozen=True)
-class Window:
-    """What happened between two readings."""
-
-    seconds: float
-    requests: int
-    buckets: tuple[tuple[float | None, int], ...]
-    """Requests of at most so many seconds, those of smaller bounds included."""
-
-    @property
-    def rate(self) -> float:
-        """Requests per second."""
-        return self.requests / self.seconds if self.seconds > 0 else 0.0
-
-    def quantile(self, share: float) -> float | None:
-        """Seconds within which a share of the requests were answered; None without requests.
-
-        Linear within a bucket, as Prometheus' `histogram_quantile` does it, so that it is as
-        exact as the bucket is narrow.
-        """
-        total = self.buckets[-1][1] if self.buckets else 0
-        if total <= 0:
-            return None
-        wanted, low, below = share * total, 0.0, 0
-        for bound, number in self.buckets:
-            if number >= wanted and number > below:
-                if bound is None:
-                    return low
-                return low + (bound - low) * (wanted - below) / (number - below)
-            low, below = low if bound is None else bound, max(below, number)
-        return low
-
-
-def window_between(before: Metrics, after: Metrics) -> Window:
-    """The difference of two readings; what a replica counted that ended between them is lost."""
-    earlier = {bucket.le: bucket.count for bucket in before.latency}
-    grown = [
-        (bucket.le, bucket.count - earlier.get(bucket.le, 0))
-        for bucket in sorted(after.latency, key=_bound)
-    ]
-    if any(number < 0 for _, number in grown):
-        grown = []
-    return Window(
-        seconds=(after.time - before.time).total_seconds(),
-        requests=max(0, after.requests - before.requests) if grown else 0,
-        buckets=tuple(grown),
-    )
-
-
-def _bound(bucket: Bucket) -> float:
-    return float("inf") if bucket.le is None else bucket.le
 
 
 def _fell(before: Metrics, after: Metrics) -> bool:
@@ -156,7 +103,7 @@ def window_sentence(window: Window | None) -> str:
 
 def latency_rows(buckets: Sequence[Bucket]) -> list[dict[str, object]]:
     """How many requests took from how long to how long; empty ends are left out."""
-    ordered = sorted(buckets, key=_bound)
+    ordered = sorted(buckets, key=bound_of)
     rows: list[dict[str, object]] = []
     low, below = 0.0, 0
     for bucket in ordered:
@@ -175,7 +122,7 @@ def latency_rows(buckets: Sequence[Bucket]) -> list[dict[str, object]]:
 
 def latency_sentence(buckets: Sequence[Bucket]) -> str:
     """How fast all requests were since the replicas started."""
-    ordered = tuple((bucket.le, bucket.count) for bucket in sorted(buckets, key=_bound))
+    ordered = tuple((bucket.le, bucket.count) for bucket in sorted(buckets, key=bound_of))
     whole = Window(0.0, ordered[-1][1] if ordered else 0, ordered)
     median, slow = whole.quantile(0.5), whole.quantile(0.95)
     if median is None or slow is None:

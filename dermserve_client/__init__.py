@@ -35,7 +35,7 @@ from dermserve_client.errors import (
 )
 from dermserve_client.image import ImageSource
 from dermserve_client.predictions import BatchItem, Explanation, Prediction
-from dermserve_client.readiness import Health
+from dermserve_client.readiness import Health, ServiceInfo
 from dermserve_client.retraining import RetrainStatus, Rollout, Run, RunPage
 from dermserve_client.retries import Retries
 from dermserve_client.review_queue import Deleted, Upload, UploadChange, UploadPage
@@ -72,6 +72,7 @@ __all__ = [
     "Run",
     "RunPage",
     "ServerMistake",
+    "ServiceInfo",
     "StorageFull",
     "TooLarge",
     "TooManyRequests",

@@ -132,6 +132,7 @@ class AsyncClient:
     metrics = _asks(statistics.metrics)
     data_summary = _asks(statistics.data_summary)
 
+    service_info = _asks(readiness.service_info)
     health = _asks(readiness.health)
     ready = _asks(readiness.ready)
     wait_until_ready = _asks(readiness.wait_until_ready)

@@ -34,6 +34,29 @@ class Health(Answer):
     data_path: dict[str, str]
 
 
+class ServiceInfo(Answer):
+    """Which server this is."""
+
+    name: str
+    """`DermServe`."""
+    version: str
+    """Of the server's program; `Health.model` has that of the model."""
+    disclaimer: str
+
+
+def service_info() -> Call[ServiceInfo]:
+    """Tell which server this is, and what its answers are not for.
+
+    Returns:
+        `ServiceInfo`.
+
+    Raises:
+        UnexpectedAnswer: if it is no DermServe server.
+        DermServeError: its root, and of what may go wrong on the way.
+    """
+    return Call("GET", "/", as_model(ServiceInfo), repeatable=True)
+
+
 def health() -> Call[Health]:
     """Tell which model serves, on what engine, and what waits.
 

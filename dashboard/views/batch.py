@@ -18,9 +18,9 @@ from dashboard.batch_table import (
 )
 from dashboard.connection import client, failures_shown
 from dashboard.image_files import MAX_FILES, count_files, image_files
-from dashboard.label_list import LabelList, read_labels
 from dashboard.lesion_classes import CODES, NAMES
 from dashboard.wording import count, plain
+from dermserve_client.label_list import LabelList, read_labels
 
 _JOB = "batch_job"
 _EVERY_S = 0.6

@@ -9,12 +9,12 @@ import streamlit as st
 from dashboard import frame
 from dashboard.connection import client, failures_shown
 from dashboard.image_files import TooMany, count_files, image_files, is_archive
-from dashboard.label_list import LabelList, read_labels
 from dashboard.labelled_upload import Labelled, Told, names_given_twice, upload_all
 from dashboard.lesion_classes import CODES, NAMES
 from dashboard.upload_sentences import SOURCES, upload_finding, verdict_rows
 from dashboard.views import retraining, versions
 from dashboard.wording import count, listing, plain
+from dermserve_client.label_list import LabelList, read_labels
 from dermserve_client.uploads import LabelSource
 
 _TOLD = "uploaded"

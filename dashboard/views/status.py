@@ -8,10 +8,11 @@ import streamlit as st
 
 from dashboard import frame, line_charts
 from dashboard.connection import client, failures_shown, health, readings, surroundings
-from dashboard.live_metrics import Window, window_sentence
+from dashboard.live_metrics import window_sentence
 from dashboard.tables import Figure, figures_html, table_html
 from dashboard.wording import ago, at, count, duration, plain
 from dermserve_client import DermServeError, Health, Metrics, Rollout
+from dermserve_client.traffic import Window
 
 _EVERY_S = 2.0
 _FRESH_S = 1.5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from typing import Literal, get_args
 
 from models.errors import InvalidConfiguration
@@ -55,7 +56,6 @@ def _best_engine() -> EngineName:
 
 
 def _sees_gpu() -> bool:
-    """Whether Ray gave this process a GPU, found out without importing torch."""
-    import ray
-
-    return bool(ray.is_initialized() and ray.get_gpu_ids())
+    """Whether Ray gave this process a GPU, found out without importing torch, or Ray itself."""
+    ray = sys.modules.get("ray")
+    return ray is not None and bool(ray.is_initialized() and ray.get_gpu_ids())

@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cluster.cli import app, main
-from cluster.evaluate_command import calibration_steps, predict
+from cluster.served_judgement import calibration_steps, predict
 from data.ham10000 import load_ham10000
 from data.splits import frozen_split
 from models.errors import InvalidDataset

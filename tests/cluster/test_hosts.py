@@ -21,7 +21,7 @@ import psutil
 import pytest
 import yaml
 
-from cluster.server import HEAD_PORT
+from cluster.addresses import HEAD_PORT
 from data.catalogue.api_key import Role
 from data.catalogue.database import CATALOGUE_VARIABLE, Database
 from data.catalogue.keys import Keys

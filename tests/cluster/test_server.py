@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 import socket
 import subprocess
 import sys
@@ -96,7 +95,7 @@ def test_a_configuration_that_cannot_be_deployed_says_why(
         server.wait_until_ready(timeout_s=60)
 
 
-def test_up_serves_until_it_is_terminated_and_answers_what_it_has_accepted(
+def test_up_serves_until_down_ends_it_and_answers_what_it_has_accepted(
     serving_tiny: dict[str, str], tmp_path: Path
 ) -> None:
     port = free_port()
@@ -111,6 +110,8 @@ def test_up_serves_until_it_is_terminated_and_answers_what_it_has_accepted(
             # Beside the server of the other tests, whose HAProxy has the default ports.
             "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
             "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
+            "TMPDIR": str(tmp_path),  # where it leaves word of itself
+            "RAY_TMPDIR": "/tmp",  # where the names of Ray's sockets are not too long
         },
         cwd=tmp_path,
         stdout=subprocess.PIPE,
@@ -129,10 +130,18 @@ def test_up_serves_until_it_is_terminated_and_answers_what_it_has_accepted(
         image = (tmp_path / curl[1]).read_bytes()
         assert httpx.post(curl[2], files={"file": image}, timeout=30).status_code == 200
         with Traffic(f"http://127.0.0.1:{port}", warm_s=1) as traffic:
-            process.send_signal(signal.SIGTERM)
-            rest, _ = process.communicate(timeout=120)
+            ended = subprocess.run(
+                [sys.executable, "-m", "cluster", "down"],
+                env={**os.environ, "TMPDIR": str(tmp_path)},
+                capture_output=True,
+                text=True,
+                timeout=120,
+            )
+            rest, _ = process.communicate(timeout=60)
     finally:
         process.kill()
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert f"Stopped {curl[2].removesuffix('/predict')} (process {process.pid}" in ended.stdout
     assert process.returncode == 0, rest
     assert rest.endswith("Stopped.\n")
     with pytest.raises(httpx.ConnectError):

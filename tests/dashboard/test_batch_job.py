@@ -12,9 +12,9 @@ import pytest
 from dashboard.batch_job import BatchJob
 from dashboard.failure_text import MISTAKE
 from dashboard.image_files import ImageFile, TooMany
-from dashboard.label_list import LabelList
 from data.synthetic import synthetic_jpeg
 from dermserve_client import Client, Retries
+from dermserve_client.label_list import LabelList
 from tests.dashboard.answers import prediction
 
 Handler = Callable[[httpx.Request], httpx.Response]

@@ -39,6 +39,7 @@ REPEATED = {
     "metrics": (),
     "data_summary": (),
     "health": (),
+    "service_info": (),
 }
 DONE_ONCE = {
     "upload": ([b"picture"], ["nv"]),

@@ -11,8 +11,10 @@ import pytest
 
 import dermserve_client
 from dermserve_client import AsyncClient, Client
+from dermserve_client.classes import CODES
 from dermserve_client.errors import DermServeError
 from dermserve_client.predictions import predict
+from models.classes import CLASSES
 from tests.conftest import PROJECT
 
 SOURCES = sorted((PROJECT / "dermserve_client").glob("*.py"))
@@ -55,7 +57,7 @@ def _methods(kind: type) -> dict[str, str]:
 
 def test_both_clients_offer_the_same() -> None:
     assert _methods(Client) == _methods(AsyncClient)
-    assert len(_methods(Client)) == 26
+    assert len(_methods(Client)) == 27
 
 
 @pytest.mark.parametrize("kind", [Client, AsyncClient])
@@ -65,3 +67,7 @@ def test_a_method_looks_like_one(kind: type[Client | AsyncClient]) -> None:
     assert method.__doc__ == predict.__doc__
     assert list(inspect.signature(method).parameters) == ["self", "image", "priority", "timeout_s"]
     assert all(inspect.getdoc(getattr(kind, name)) for name in _methods(kind))
+
+
+def test_its_classes_are_the_model_s() -> None:
+    assert CODES == CLASSES

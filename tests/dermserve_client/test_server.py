@@ -38,6 +38,7 @@ def ask(server: LocalServer, connect: Connect) -> Asked:
 async def test_health(ask: Asked) -> None:
     health = await ask("wait_until_ready", timeout_s=60)
     assert (health.status, await ask("ready")) == ("ok", True)
+    assert (await ask("service_info")).name == "DermServe"
     assert (await ask("health")).model["version"] == health.model["version"]
 
 

@@ -109,10 +109,19 @@ class ServeConfig:
     def __init__(self, address: str | None = None) -> None:
         self._address = address
 
+    def details(self) -> dict[str, Any]:
+        """What Serve tells of itself; of applications none, where it has not been started.
+
+        Raises:
+            ServeUnreachable: if the dashboard does not answer.
+        """
+        with _reaching():
+            found: dict[str, Any] = self._client().get_serve_details()
+        return found
+
     def read(self) -> RunningConfig:
         """Raises: ServeUnreachable: if the dashboard does not answer."""
-        with _reaching():
-            details = self._client().get_serve_details()
+        details = self.details()
         applications = details.get("applications", {})
         document: dict[str, Any] = {
             name: details[name] for name in _FOLLOWED if details.get(name) is not None

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-from dashboard.lesion_classes import CODES
+from dermserve_client.classes import CODES
 
 MAX_BYTES = 4 * 1024 * 1024
 MAX_ROWS = 20_000

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dashboard.csv_text import csv_bytes, safe_cell
+from dermserve_client.csv_text import csv_bytes, safe_cell
 
 
 def _read(data: bytes) -> list[list[str]]:

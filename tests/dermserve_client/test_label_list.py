@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dashboard import label_list as module
-from dashboard.label_list import read_labels
+from dermserve_client import label_list as module
+from dermserve_client.label_list import read_labels
 from models.classes import CLASSES
 
 

@@ -16,12 +16,13 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from cluster import node_command
+from cluster import node
+from cluster.addresses import HEAD_PORT, NODE_IP_VARIABLE
 from cluster.cli import app
 from cluster.environment import SEVERAL_MACHINES, ray_environment
-from cluster.node_command import NODE_IP_VARIABLE, node_environment
+from cluster.node import node_environment
 from cluster.reachable import Unreachable, check_reachable
-from cluster.server import HEAD_PORT, LocalServer, StartFailed
+from cluster.server import LocalServer, StartFailed
 from models.errors import InvalidConfiguration
 from tests.cluster.test_places import SHARED
 from tests.conftest import PROJECT, free_port
@@ -107,7 +108,7 @@ def test_what_ends_at_once_is_not_tried_for_ever(head: str) -> None:
     """A token that is not the head's, say: Ray says so itself."""
     before = [(number, signal.getsignal(number)) for number in (signal.SIGINT, signal.SIGTERM)]
     try:
-        status = node_command._stay(["sh", "-c", "exit 3"], dict(os.environ), head, "", Console())
+        status = node._stay(["sh", "-c", "exit 3"], dict(os.environ), head, "", Console())
     finally:
         for number, handler in before:
             signal.signal(number, handler)
@@ -120,13 +121,13 @@ def test_a_machine_that_was_given_up_joins_again_until_it_is_stopped(
     script = (
         "import sys\n"
         "from rich.console import Console\n"
-        "from cluster import node_command\n"
+        "from cluster import node\n"
         "import os\n"
-        "node_command.SETTLED_S = 0\n"
+        "node.SETTLED_S = 0\n"
         # What listens there is no head.
-        "node_command.announce = lambda address, label: False\n"
+        "node.announce = lambda address, label: False\n"
         "command = ['sh', '-c', 'echo joined >> joins; sleep 0.1']\n"
-        "sys.exit(node_command._stay(command, dict(os.environ), sys.argv[1], '', Console()))\n"
+        "sys.exit(node._stay(command, dict(os.environ), sys.argv[1], '', Console()))\n"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", script, head],
