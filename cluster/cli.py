@@ -10,6 +10,7 @@ from rich.text import Text
 
 from benchmarks.load import bench
 from cluster.audit_command import app as audit
+from cluster.doctor_command import doctor
 from cluster.evaluate_command import evaluate
 from cluster.import_command import import_ham10000
 from cluster.keys_command import app as keys
@@ -26,6 +27,7 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
 )
 app.command()(up)
+app.command()(doctor)
 app.command()(import_ham10000)
 app.command()(train)
 app.command()(package)
