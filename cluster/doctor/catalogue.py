@@ -15,7 +15,10 @@ from data.catalogue.database import CATALOGUE_VARIABLE, Database, catalogue_url,
 from data.catalogue.failures import sqlite_file
 from data.catalogue.keys import Keys
 from data.catalogue.schema import SCHEMA_VERSION
+from data.catalogue.tables import UploadRow
 from models.errors import DermServeError
+
+_MAY_WRITE = text("SELECT has_table_privilege(:table, 'INSERT') AND NOT pg_is_in_recovery()")
 
 
 @dataclass(frozen=True)
@@ -119,7 +122,7 @@ def check(facts: CatalogueFacts) -> list[Finding]:
 def _is_read_only(database: Database, *, file: bool) -> bool:
     try:
         with database.writing() as session:  # SQLite takes its lock here, or says why not
-            return not file and session.scalar(text("SHOW transaction_read_only")) == "on"
+            return not file and not session.scalar(_MAY_WRITE, {"table": UploadRow.__tablename__})
     finally:
         database.close()
 

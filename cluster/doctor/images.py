@@ -44,7 +44,7 @@ def gather(surroundings: Surroundings) -> ImageFacts:
     with surroundings.in_place():
         url = images_url()
         folder = Path(url) if "://" not in url and "::" not in url else None
-        exists = folder is None or folder.is_dir()
+        exists = folder is None or folder.exists()
         try:
             store = ImageStore(url)
             address = str(store)
