@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from cluster.doctor.finding import Finding, not_checked, ok, warning, wrong
 from cluster.doctor.processes import ServerProcess
 from cluster.doctor.subject import Subject, seen
 from cluster.doctor.surroundings import Surroundings
+from cluster.environment import EDGE
 
 CHAIN = ("ingress", "preprocessor", "classifier")
 """Deployments that a prediction passes, in order."""
@@ -54,7 +56,10 @@ def gather(surroundings: Surroundings) -> DataPathFacts:
             )
         ),
         haproxy_wanted=any(each.get("RAY_SERVE_ENABLE_HA_PROXY") == "1" for each in environments),
-        edge=all("RAY_SERVE_HAPROXY_BINARY_PATH" in each for each in managers),
+        edge=all(
+            Path(each.get("RAY_SERVE_HAPROXY_BINARY_PATH", "")).name == EDGE.name
+            for each in managers
+        ),
         claimed=(health.document.get("data_path") or {}).get("proxy"),
         hops=hops(processes),
     )

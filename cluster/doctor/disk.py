@@ -28,7 +28,7 @@ RAY_STOPS = 0.95
 
 _SHARED_MEMORY = Path("/dev/shm")
 _LEAST_SHARED_BYTES = 512 * 2**20
-_RAY = "Ray's objects and logs"
+_SPILLED = "Ray's spilled objects"
 
 
 @dataclass(frozen=True)
@@ -65,10 +65,10 @@ def gather(surroundings: Surroundings) -> DiskFacts:
         }
     seen = surroundings.processes
     processes = () if isinstance(seen, Unseen) else seen
-    places[_RAY] = Path(
-        _argument(processes, "temp_dir")
-        or f"{surroundings.environment.get('RAY_TMPDIR') or '/tmp'}/ray"
-    )
+    temporary = surroundings.environment.get("RAY_TMPDIR") or "/tmp"
+    logs = _argument(processes, "temp_dir") or f"{temporary}/ray"
+    places["Ray's logs"] = Path(logs)
+    places[_SPILLED] = Path(_argument(processes, "fallback_directory") or logs)
     return DiskFacts(
         spaces=spaces_of({name: path for name, path in places.items() if path is not None}),
         elsewhere=tuple(name for name, path in places.items() if path is None),
@@ -106,12 +106,12 @@ def _room(space: Space) -> list[Finding]:
     if space.free_bytes < LEAST_BYTES:
         return [wrong(said, free_it)]
     found = []
-    if _RAY in space.holds and 1 - space.free_bytes / space.total_bytes >= RAY_STOPS:
+    if _SPILLED in space.holds and 1 - space.free_bytes / space.total_bytes >= RAY_STOPS:
         found.append(
             wrong(
                 f"{said} That is less than the {1 - RAY_STOPS:.0%} below which Ray writes no more "
                 "objects to disk, and a retraining may fail.",
-                "Free some space, or start Ray with another --temp-dir.",
+                "Free some space, or start Ray with another --object-spilling-directory.",
             )
         )
     if space.free_bytes < LITTLE_BYTES:

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from cluster.doctor.finding import Finding, not_checked, ok, warning, wrong
-from cluster.doctor.model import package_of
+from cluster.doctor.model import package_of, wished_of
 from cluster.doctor.subject import Subject, Unseen
 from cluster.doctor.surroundings import Surroundings
 from models.errors import DermServeError
 from models.package import INT8_GRAPH_FILE
-from models.registered_version import CHAMPION
 
 _BFLOAT16, _INT8 = "BF16", "int8"
 _KERNELS = {"i8": _INT8, "u8": _INT8, "s8": _INT8}
@@ -58,7 +57,7 @@ def gather(surroundings: Surroundings) -> EngineFacts:
         found = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         capabilities = tuple(map(str, found))
         try:
-            package = package_of(surroundings, CHAMPION)
+            package = package_of(surroundings, wished_of(surroundings))
             int8 = INT8_GRAPH_FILE in package
             kernels = OpenVinoEngine(package).kernels()
         except DermServeError as error:

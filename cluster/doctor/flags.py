@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -12,8 +11,13 @@ from dotenv import dotenv_values
 from cluster.doctor.finding import Finding, ok, warning, wrong
 from cluster.doctor.processes import ServerProcess
 from cluster.doctor.subject import Subject, Unseen, seen
-from cluster.doctor.surroundings import PLACES, Surroundings
+from cluster.doctor.surroundings import Surroundings
 from cluster.environment import ENVIRONMENT_FILE
+from data.catalogue.database import CATALOGUE_VARIABLE, catalogue_url
+from data.image_store import IMAGES_VARIABLE, images_url
+from models.errors import InvalidConfiguration
+from models.tracking_uri import REGISTRY_VARIABLE, tracking_uri
+from training.storage import RUNS_VARIABLE, runs_folder
 
 _SERVES = frozenset({"controller", "proxy", "haproxy manager", "raylet", "gcs"})
 _PREFIXES = ("RAY_SERVE_", "DERMSERVE_")
@@ -51,8 +55,8 @@ class FlagFacts:
     processes: tuple[ProcessFlags, ...]
     recommended: Mapping[str, str]
     """Of `cluster/ray.env`."""
-    shell: Mapping[str, str]
-    """Places that this shell names."""
+    elsewhere: tuple[str, ...] = ()
+    """Variables of places by which commands in this shell reach others than the server."""
 
 
 def gather(surroundings: Surroundings) -> FlagFacts:
@@ -65,7 +69,7 @@ def gather(surroundings: Surroundings) -> FlagFacts:
     return FlagFacts(
         processes=flags_of(seen(surroundings.processes), overrides),
         recommended={k: v or "" for k, v in dotenv_values(ENVIRONMENT_FILE).items()},
-        shell={name: os.environ[name] for name in PLACES if name in os.environ},
+        elsewhere=_elsewhere(surroundings),
     )
 
 
@@ -90,7 +94,15 @@ def check(facts: FlagFacts) -> list[Finding]:
     found = [*_stale(facts.processes), *_differing(facts.processes)]
     if not found:
         found.append(ok(f"All {len(facts.processes)} processes have the same flags."))
-    return [*found, *_unusual(facts), *_elsewhere(facts)]
+    if facts.elsewhere:
+        found.append(
+            warning(
+                f"{', '.join(facts.elsewhere)} of this shell and of the server differ, so commands "
+                "such as `dermserve keys` and `dermserve models` do not reach what it uses.",
+                "Set in this shell what the server has.",
+            )
+        )
+    return [*found, *_unusual(facts)]
 
 
 def _stale(processes: tuple[ProcessFlags, ...]) -> list[Finding]:
@@ -148,23 +160,27 @@ def _unusual(facts: FlagFacts) -> list[Finding]:
     ]
 
 
-def _elsewhere(facts: FlagFacts) -> list[Finding]:
-    """Commands in this shell that would work on other stores than the server."""
-    replicas = [each.flags for each in facts.processes if each.role not in _SERVES]
-    differ = [
-        name
-        for name, value in sorted(facts.shell.items())
-        if any(flags.get(name) != value for flags in replicas)
-    ]
-    if not differ:
-        return []
-    return [
-        warning(
-            f"{', '.join(differ)} of this shell differ from the server's, so commands such as "
-            "`dermserve keys` and `dermserve models` do not reach what it uses.",
-            "Set them as the server has them.",
-        )
-    ]
+def _elsewhere(surroundings: Surroundings) -> tuple[str, ...]:
+    here = _places()
+    with surroundings.in_place():
+        there = _places()
+    return tuple(name for name in here if here[name] != there[name])
+
+
+def _places() -> dict[str, str]:
+    """Where things are kept, by this process's environment."""
+    found = {}
+    for name, find in (
+        (REGISTRY_VARIABLE, tracking_uri),
+        (CATALOGUE_VARIABLE, catalogue_url),
+        (IMAGES_VARIABLE, images_url),
+        (RUNS_VARIABLE, lambda: str(runs_folder())),
+    ):
+        try:
+            found[name] = find()
+        except InvalidConfiguration as error:
+            found[name] = error.message
+    return found
 
 
 def _is_flag(name: str) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from cluster.doctor.catalogue import has_keys
 from cluster.doctor.finding import Finding, continued, not_checked, ok, warning, wrong
-from cluster.doctor.processes import ServerProcess
+from cluster.doctor.processes import CLIENT_SERVER, ServerProcess
 from cluster.doctor.subject import Subject, Unseen, seen
 from cluster.doctor.surroundings import Surroundings
 from cluster.tls import DEFAULT_PORT as TLS_PORT
@@ -19,7 +19,7 @@ _TOKEN = (
     "`ray get-auth-token --generate`, and start Ray again."
 )
 _KEY = "Make a key with `dermserve keys create --name NAME --role predict`, or listen on 127.0.0.1."
-_RAYS = frozenset({"gcs", "raylet", "idle workers", "controller", "haproxy manager", "trainer"})
+_RAYS = frozenset({"gcs", "raylet", "idle workers", "controller", "haproxy manager", CLIENT_SERVER})
 
 
 @dataclass(frozen=True)

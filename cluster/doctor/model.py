@@ -37,7 +37,7 @@ class ModelFacts:
 
 def gather(surroundings: Surroundings) -> ModelFacts:
     """Verify every file of the package against its hash."""
-    wished = _wished(surroundings)
+    wished = wished_of(surroundings)
     package: ModelPackage | None = None
     problem: str | None = None
     try:
@@ -136,7 +136,8 @@ def _served(facts: ModelFacts) -> list[Finding]:
     return [ok(f"The server answers with {version}, the champion.")]
 
 
-def _wished(surroundings: Surroundings) -> str:
+def wished_of(surroundings: Surroundings) -> str:
+    """The version, alias or folder that the configuration names."""
     deployments = surroundings.declared.deployments
     user_config = deployments.get("classifier", {}).get("user_config") or {}
     return str(user_config.get("model", CHAMPION))

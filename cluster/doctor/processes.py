@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -13,6 +15,9 @@ from benchmarks.process_tree import ProcessTree, ProcessUse
 from benchmarks.wrk import LoadFailed
 from cluster.doctor.subject import Unseen
 from serve_app.access.reach import is_loopback
+
+CLIENT_SERVER = "client server"
+"""Role of what serves Python programs elsewhere (`ray://`, port 10001)."""
 
 _OURS = ("RAY_", "DERMSERVE_", "MLFLOW_TRACKING_URI")
 
@@ -77,7 +82,23 @@ def find_processes(url: str) -> tuple[ServerProcess, ...] | Unseen:
     for use in uses:
         with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):  # it has just ended
             found.append(_look(use))
-    return tuple(found)
+    return (*found, *_client_servers(found))
+
+
+def _client_servers(processes: Iterable[ServerProcess]) -> list[ServerProcess]:
+    """Those of the same cluster; they hang from no process of it."""
+    addresses = [re.search(r"--gcs-address=(\S+)", each.title) for each in processes]
+    asked = {f"--address={address[1]}" for address in addresses if address}
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+            command = process.cmdline()
+            if "ray.util.client.server" in command and asked & set(command):
+                times = process.cpu_times()
+                cpu_s = times.user + times.system
+                use = ProcessUse(process.pid, process.create_time(), CLIENT_SERVER, cpu_s)
+                found.append(_look(use))
+    return found
 
 
 def _look(use: ProcessUse) -> ServerProcess:

@@ -21,7 +21,6 @@ class RegistryFacts:
     address: str
     """Without a password."""
     file: bool
-    exists: bool
     problem: str | None
     """Why it cannot be read, an outdated schema included."""
     versions: int
@@ -37,7 +36,7 @@ def gather(surroundings: Surroundings) -> RegistryFacts:
         try:
             registry = Registry()
         except DermServeError as error:
-            return RegistryFacts("", True, True, error.message, 0, None, nodes)
+            return RegistryFacts("", True, error.message, 0, None, nodes)
         database = database_file(registry.uri)
         exists = database is None or database.exists()
         address = shown(registry.uri)
@@ -48,9 +47,7 @@ def gather(surroundings: Surroundings) -> RegistryFacts:
         except DermServeError as error:
             problem = error.message
     champion = next((each.version for each in versions if each.champion), None)
-    return RegistryFacts(
-        address, database is not None, exists, problem, len(versions), champion, nodes
-    )
+    return RegistryFacts(address, database is not None, problem, len(versions), champion, nodes)
 
 
 def check(facts: RegistryFacts) -> list[Finding]:

@@ -65,7 +65,7 @@ def ask_dashboard(url: str, environment: Mapping[str, str]) -> ServeState | Unse
             asks_for_token = http.get(serve).status_code in _REFUSED
             details = http.get(serve, headers=headers)
             nodes = http.get("/api/v0/nodes", headers=headers)
-    except (httpx.HTTPError, ValueError, KeyError) as error:
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError) as error:
         return Unseen(
             f"Ray's dashboard does not answer at {url} ({type(error).__name__}). Name it with "
             "--dashboard-url if it is elsewhere."

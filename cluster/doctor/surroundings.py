@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -126,17 +127,18 @@ def look_around(config: Path, url: str | None, dashboard_url: str | None) -> Sur
         dashboard_url: of Ray's dashboard; None finds it.
 
     Raises:
-        InvalidConfiguration: if the file cannot be read, or is no such thing.
+        InvalidConfiguration: if the file cannot be read or is no such thing, or an address is none.
     """
     document = read_yaml(config)
     if not isinstance(document, dict) or not isinstance(document.get("applications"), list):
         raise InvalidConfiguration(f"{config} is no Serve configuration: it lists no applications.")
     options = document.get("http_options") or {}
-    address = (url or f"http://127.0.0.1:{options.get('port', 8000)}").rstrip("/")
+    address = _checked(url or f"http://127.0.0.1:{options.get('port', 8000)}")
     processes = find_processes(address)
     found = () if isinstance(processes, Unseen) else processes
     environment = _environment(found)
-    dashboard = dashboard_url or _dashboard(found) or f"http://127.0.0.1:{DASHBOARD_PORT}"
+    named = None if dashboard_url is None else _checked(dashboard_url)
+    dashboard = named or _dashboard(found) or f"http://127.0.0.1:{DASHBOARD_PORT}"
     health = _ask_health(address)
     serve: ServeState | Unseen
     if isinstance(health, Unseen) and not found and dashboard_url is None:
@@ -153,6 +155,18 @@ def look_around(config: Path, url: str | None, dashboard_url: str | None) -> Sur
         processes=processes,
         serve=serve,
     )
+
+
+def _checked(url: str) -> str:
+    """An address, without the slash at its end."""
+    try:
+        parts = urlsplit(url)
+        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # of the port
+        valid = False
+    if not valid:
+        raise InvalidConfiguration(f"{url!r} is no address of a server, as http://127.0.0.1:8000.")
+    return url.rstrip("/")
 
 
 def _of_file(path: Path, document: dict[str, Any]) -> Declared:

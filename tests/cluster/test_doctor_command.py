@@ -96,6 +96,13 @@ def test_no_configuration(tmp_path: Path) -> None:
     assert "none.yaml" in str(getattr(result.exception, "message", ""))
 
 
+@pytest.mark.parametrize("url", ["127.0.0.1:8000", "ftp://a", "http://", "http://a:99999"])
+def test_no_address(url: str) -> None:
+    result = _doctor("--url", url)
+    assert result.exit_code == 1
+    assert "is no address" in str(getattr(result.exception, "message", ""))
+
+
 def _wrong(findings: dict[str, list[dict[str, Any]]]) -> dict[str, list[str]]:
     return {
         subject: messages

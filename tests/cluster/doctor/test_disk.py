@@ -35,7 +35,7 @@ def test_no_room() -> None:
 
 
 def test_where_ray_writes_no_more_objects() -> None:
-    found = one(check(_free(40, "Ray's objects and logs")), "wrong")
+    found = one(check(_free(40, "Ray's spilled objects")), "wrong")
     assert "5%" in found.message
     assert verdicts(check(_free(40)))[0] == "ok"
 

@@ -15,7 +15,6 @@ from tests.cluster.doctor.found import one, verdicts
 GOOD = RegistryFacts(
     "http://mlflow:5000",
     file=False,
-    exists=True,
     problem=None,
     versions=3,
     champion="2",
