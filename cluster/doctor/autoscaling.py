@@ -33,32 +33,37 @@ def check(facts: AutoscalingFacts) -> list[Finding]:
     if not facts.deployments:
         return [not_checked(f"{facts.source} names no deployment.")]
     found = []
-    for name, scaling in facts.deployments.items():
-        if scaling is None:
-            found.append(
-                wrong(
-                    f"{name} has no autoscaling_config. A promotion or a later block restarts the "
-                    "whole application, which loses requests.",
-                    f"Give {name} the block that serve_config.yaml has, and deploy again.",
-                )
+    missing = [name for name, scaling in facts.deployments.items() if scaling is None]
+    if missing:
+        found.append(
+            wrong(
+                f"No autoscaling_config: {', '.join(missing)}. A promotion or a later block "
+                "restarts the whole application, which loses requests.",
+                "Write the block that serve_config.yaml has, and deploy again.",
             )
-            continue
-        least, most = scaling.get("min_replicas", 1), scaling.get("max_replicas", 1)
-        if least > most:
-            found.append(
-                wrong(
-                    f"{name} has min_replicas {least} and max_replicas {most}.",
-                    f"Set max_replicas of {name} to {least} at least.",
-                )
+        )
+    bounds = {
+        name: (scaling.get("min_replicas", 1), scaling.get("max_replicas", 1))
+        for name, scaling in facts.deployments.items()
+        if scaling is not None
+    }
+    crossed = [name for name, (least, most) in bounds.items() if least > most]
+    if crossed:
+        found.append(
+            wrong(
+                f"min_replicas is more than max_replicas: {', '.join(crossed)}.",
+                "Set max_replicas to min_replicas at least.",
             )
-        elif least == 0:
-            found.append(
-                wrong(
-                    f"{name} has min_replicas 0: after a pause, the first request waits for a "
-                    "replica to start, and a rollout finds none.",
-                    f"Set min_replicas of {name} to 1 at least.",
-                )
+        )
+    idle = [name for name, (least, _) in bounds.items() if least == 0]
+    if idle:
+        found.append(
+            wrong(
+                f"min_replicas is 0: {', '.join(idle)}. After a pause, the first request waits for "
+                "a replica to start, and a rollout finds none.",
+                "Set min_replicas to 1 at least.",
             )
+        )
     return found or [ok(f"All deployments of {facts.source} have an autoscaling_config.")]
 
 

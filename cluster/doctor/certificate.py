@@ -80,7 +80,7 @@ def check(facts: CertificateFacts) -> list[Finding]:
         return [wrong(facts.problem or "The certificate tells no expiry.", "Correct the file.")]
     found = [_calendar("The certificate", facts.expires, facts.now, "Renew it.")]
     if facts.unserved is not None:
-        found.append(not_checked(f"The certificate that is in use: {facts.unserved}"))
+        found.append(not_checked(f"Which certificate is in use is not known. {facts.unserved}"))
     elif facts.served_expires is not None and facts.served_expires != facts.expires:
         restart = "Restart the server, or change its replicas, so that HAProxy reads the file."
         found.append(

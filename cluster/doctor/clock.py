@@ -69,7 +69,7 @@ def check(facts: ClockFacts) -> list[Finding]:
     else:
         found = [ok(f"This machine's clock says {facts.now:%Y-%m-%d %H:%M} UTC.")]
     if facts.unseen is not None:
-        return [*found, not_checked(f"Offsets: {facts.unseen}")]
+        return [*found, not_checked(f"Other clocks are not known. {facts.unseen}")]
     for name, offset in facts.offsets_s.items():
         if offset is None:
             found.append(not_checked(f"The clock of {name}: no replica there tells the time."))

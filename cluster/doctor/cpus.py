@@ -86,7 +86,10 @@ def check(facts: CpuFacts) -> list[Finding]:
         )
     if facts.ray_cpus is None:
         said = f"{facts.cores:g} cores may be used here."
-        return [*(found or [ok(said)]), not_checked("What replicas reserve: no cluster was asked.")]
+        return [
+            *(found or [ok(said)]),
+            not_checked("What replicas reserve is not known: no cluster was asked."),
+        ]
     found += _reserved(facts, facts.ray_cpus)
     found += _waiting(facts.demands)
     found += _crowded(facts)

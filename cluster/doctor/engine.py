@@ -79,9 +79,9 @@ def check(facts: EngineFacts) -> list[Finding]:
 
 def _running(facts: EngineFacts) -> list[Finding]:
     if isinstance(facts.info, Unseen):
-        return [not_checked(f"Which engine runs: {facts.info}")]
+        return [not_checked(f"Which engine runs is not known. {facts.info}")]
     if facts.info is None:
-        return [not_checked("Which engine runs: the server has none loaded.")]
+        return [not_checked("No engine runs: the server has no model loaded.")]
     name, precision = facts.info["name"], facts.info["precision"]
     if facts.configured not in ("auto", name):
         return [
@@ -124,7 +124,7 @@ def _running(facts: EngineFacts) -> list[Finding]:
 
 def _kernels(facts: EngineFacts) -> list[Finding]:
     if isinstance(facts.kernels, Unseen):
-        return [not_checked(f"The precision of each layer: {facts.kernels}")]
+        return [not_checked(f"The precision of each layer is not known. {facts.kernels}")]
     total = sum(facts.kernels.values())
     counts = {_KERNELS.get(name, name): 0 for name in facts.kernels}
     for name, count in facts.kernels.items():

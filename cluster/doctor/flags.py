@@ -64,7 +64,9 @@ def gather(surroundings: Surroundings) -> FlagFacts:
     try:
         deployments = surroundings.application["deployments"]
     except Unseen as reason:
-        raise Unseen(f"Which flags the replicas are given on purpose: {reason}") from reason
+        raise Unseen(
+            f"Which flags replicas are given on purpose is not known. {reason}"
+        ) from reason
     overrides = {name: _overrides(each["deployment_config"]) for name, each in deployments.items()}
     return FlagFacts(
         processes=flags_of(seen(surroundings.processes), overrides),

@@ -110,9 +110,9 @@ def check(facts: ModelFacts) -> list[Finding]:
 
 def _served(facts: ModelFacts) -> list[Finding]:
     if isinstance(facts.served, Unseen):
-        return [not_checked(f"Which model serves: {facts.served}")]
+        return [not_checked(f"Which model serves is not known. {facts.served}")]
     if facts.served is None:
-        return [not_checked("Which model serves: none is loaded.")]
+        return [not_checked("No model serves: none is loaded.")]
     if facts.version is None:
         return []
     version, data = facts.served.get("version"), facts.served.get("dataset_hash")

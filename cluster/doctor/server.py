@@ -70,7 +70,11 @@ def _health(facts: ServerFacts) -> Finding:
 def _applications(facts: ServerFacts) -> list[Finding]:
     if isinstance(facts.applications, Unseen):
         unasked = isinstance(facts.health, Unseen) and not facts.named
-        return [] if unasked else [not_checked(f"The applications: {facts.applications}")]
+        return (
+            []
+            if unasked
+            else [not_checked(f"Which applications run is not known. {facts.applications}")]
+        )
     found = []
     for name, application in sorted(facts.applications.items()):
         if application["status"] != "RUNNING":

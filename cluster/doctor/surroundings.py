@@ -142,7 +142,7 @@ def look_around(config: Path, url: str | None, dashboard_url: str | None) -> Sur
     health = _ask_health(address)
     serve: ServeState | Unseen
     if isinstance(health, Unseen) and not found and dashboard_url is None:
-        serve = Unseen("No server answers.")
+        processes = serve = health  # the reason that says most
     else:
         serve = ask_dashboard(dashboard, environment)
     return Surroundings(

@@ -20,7 +20,7 @@ def test_one_that_has_it() -> None:
 
 def test_one_that_lacks_it() -> None:
     found = one(_check(None), "wrong")
-    assert "classifier has no autoscaling_config" in found.message
+    assert "No autoscaling_config: classifier." in found.message
     assert "serve_config.yaml" in str(found.mend)
 
 
