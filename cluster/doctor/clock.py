@@ -35,7 +35,7 @@ class ClockFacts:
 
 
 def gather(surroundings: Surroundings) -> ClockFacts:
-    """From the `Date` header of an ingress replica on every node."""
+    """From the `Date` header of an ingress replica, and of Ray's agent on every node."""
     manifest = Manifest.model_validate_json((BUNDLED_CHAMPION / MANIFEST_FILE).read_bytes())
     created = manifest.created
     earliest = created if created.tzinfo else created.replace(tzinfo=timezone.utc)
@@ -44,12 +44,13 @@ def gather(surroundings: Surroundings) -> ClockFacts:
     if isinstance(surroundings.health, Unseen):
         unseen = str(surroundings.health)
     else:
-        offsets["the server"] = offset_s(surroundings.url)
+        offsets["the server"] = offset_s(f"{surroundings.url}/health/live")
         serve = surroundings.serve
-        if not isinstance(serve, Unseen):
-            addresses = _addresses(serve.details)
-            for ip in sorted({node.ip for node in serve.nodes}):
-                offsets[f"node {ip}"] = offset_s(addresses[ip]) if ip in addresses else None
+        ports = {} if isinstance(serve, Unseen) else {n.ip: n.metrics_port for n in serve.nodes}
+        for ip, port in sorted(ports.items()):
+            # Of Ray's agent: a proxy may pass the question to a replica on another node.
+            asked = f"http://{ip}:{port}/favicon.ico"  # the one path that lists no metrics
+            offsets[f"node {ip}"] = None if port is None else offset_s(asked)
     return ClockFacts(datetime.now(timezone.utc), earliest, offsets, unseen)
 
 
@@ -72,7 +73,9 @@ def check(facts: ClockFacts) -> list[Finding]:
         return [*found, not_checked(f"Other clocks are not known. {facts.unseen}")]
     for name, offset in facts.offsets_s.items():
         if offset is None:
-            found.append(not_checked(f"The clock of {name}: no replica there tells the time."))
+            found.append(
+                not_checked(f"The clock of {name} is not known: nothing there tells the time.")
+            )
     known = {name: each for name, each in facts.offsets_s.items() if each is not None}
     spread = max((0.0, *known.values())) - min((0.0, *known.values()))
     said = ", ".join(f"{name} {offset:+.0f} s" for name, offset in known.items())
@@ -87,10 +90,14 @@ def check(facts: ClockFacts) -> list[Finding]:
 
 
 def offset_s(url: str) -> float | None:
-    """Seconds that a server's clock is ahead of this one's, to about a second; None if unknown."""
+    """Seconds that a server's clock is ahead of this one's, to about a second; None if unknown.
+
+    Args:
+        url: of an answer of it with a `Date`.
+    """
     before = datetime.now(timezone.utc)
     try:
-        date = httpx.get(f"{url}/health/live", timeout=_TIMEOUT_S).headers["date"]
+        date = httpx.get(url, timeout=_TIMEOUT_S).headers["date"]
         told = parsedate_to_datetime(date)
     except (httpx.HTTPError, KeyError, ValueError):
         return None
@@ -99,17 +106,6 @@ def offset_s(url: str) -> float | None:
     if told < before - timedelta(seconds=1):
         return (told - before).total_seconds() + 0.5
     return max(0.0, (told - after).total_seconds())
-
-
-def _addresses(details: dict[str, object]) -> dict[str, str]:
-    """An ingress replica's HTTP address by the address of its node."""
-    groups = details.get("target_groups")
-    found: dict[str, str] = {}
-    for group in groups if isinstance(groups, list) else ():
-        if str(group.get("protocol", "")).upper() == "HTTP":
-            for target in group.get("targets") or ():
-                found.setdefault(target["ip"], f"http://{target['ip']}:{target['port']}")
-    return found
 
 
 SUBJECT = Subject("Clock", gather, check)

@@ -83,7 +83,10 @@ def spaces_of(places: dict[str, Path]) -> tuple[Space, ...]:
     for name, path in places.items():
         existing = next(each for each in (path, *path.parents) if each.exists())
         devices.setdefault(existing.stat().st_dev, (existing, []))[1].append(name)
-    return tuple(_space(path, tuple(names)) for path, names in devices.values())
+    return tuple(
+        _space(path if path.is_dir() else path.parent, tuple(names))
+        for path, names in devices.values()
+    )
 
 
 def check(facts: DiskFacts) -> list[Finding]:

@@ -112,15 +112,9 @@ def check(facts: ListeningFacts) -> list[Finding]:
     found += _metrics(agents, facts)
     stages = take(lambda each: each.replica or each.role == "proxy")
     found += _guarded(
-        stages,
-        "The stages call each other on",
-        "carrying pickled objects; Ray 2.60 opens these ports on every interface",
+        stages, "Replicas and Serve's proxy, for which Ray 2.60 opens every interface,"
     )
-    found += _guarded(
-        take(lambda each: each.role in _RAYS or each.token),
-        "Ray's own processes listen on",
-        "and run code for whoever calls",
-    )
+    found += _guarded(take(lambda each: each.role in _RAYS or each.token), "Ray's own processes")
     if left:
         found.append(
             wrong(
@@ -168,13 +162,14 @@ def _metrics(ports: list[OpenPort], facts: ListeningFacts) -> list[Finding]:
     return [wrong(f"{said}.", f"{_FIREWALL} On one machine, start Ray with cluster/ray.env.")]
 
 
-def _guarded(ports: list[OpenPort], what: str, danger: str) -> list[Finding]:
+def _guarded(ports: list[OpenPort], who: str) -> list[Finding]:
     if not ports:
         return []
     bare = [each for each in ports if not each.token]
     if bare:
-        return [wrong(f"{what} {_listed(bare)}, {danger}, and ask for no token.", _TOKEN)]
-    return [ok(f"{what} {_listed(ports)}, and take nobody without Ray's token or a key.")]
+        danger = "and ask for no token: whoever reaches them runs code here"
+        return [wrong(f"{who} listen on {_listed(bare)}, {danger}.", _TOKEN)]
+    return [ok(f"{who} listen on {_listed(ports)}, and answer to Ray's token or a key alone.")]
 
 
 def _listed(ports: list[OpenPort]) -> str:

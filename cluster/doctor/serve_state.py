@@ -24,6 +24,8 @@ class Node:
     cpus: float
     """Logical CPUs that Ray hands out."""
     gpus: float
+    metrics_port: int | None
+    """Of Ray's agent there; None if that is not known."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ def ask_dashboard(url: str, environment: Mapping[str, str]) -> ServeState | Unse
             asks_for_token = http.get(serve).status_code in _REFUSED
             details = http.get(serve, headers=headers)
             nodes = http.get("/api/v0/nodes", headers=headers)
+            summary = http.get("/nodes?view=summary", headers=headers)
     except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError) as error:
         return Unseen(
             f"Ray's dashboard does not answer at {url} ({type(error).__name__}). Name it with "
@@ -77,15 +80,27 @@ def ask_dashboard(url: str, environment: Mapping[str, str]) -> ServeState | Unse
         )
     if details.status_code != httpx.codes.OK or nodes.status_code != httpx.codes.OK:
         return Unseen(f"Ray's dashboard at {url} answers {details.status_code}.")
-    return ServeState(url, asks_for_token, version, details.json(), _nodes(nodes.json()))
+    ports = _metrics_ports(summary.json()) if summary.is_success else {}
+    return ServeState(url, asks_for_token, version, details.json(), _nodes(nodes.json(), ports))
 
 
-def _nodes(document: dict[str, Any]) -> tuple[Node, ...]:
+def _metrics_ports(document: dict[str, Any]) -> dict[str, int]:
+    """By the id of a node."""
+    raylets = [each["raylet"] for each in document["data"]["summary"]]
+    return {
+        each["nodeId"]: int(each["metricsExportPort"])
+        for each in raylets
+        if each.get("nodeId") and each.get("metricsExportPort")
+    }
+
+
+def _nodes(document: dict[str, Any], ports: Mapping[str, int]) -> tuple[Node, ...]:
     return tuple(
         Node(
             ip=node["node_ip"],
             cpus=node["resources_total"].get("CPU", 0.0),
             gpus=node["resources_total"].get("GPU", 0.0),
+            metrics_port=ports.get(node["node_id"]),
         )
         for node in document["data"]["result"]["result"]
         if node["state"] == "ALIVE"

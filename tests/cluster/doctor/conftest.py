@@ -31,7 +31,7 @@ def place(tmp_path: Path) -> Place:
         }
         assert environment.keys() <= set(PLACES) | {"RAY_REDIS_ADDRESS", "RAY_REDIS_PASSWORD"}
         nothing = Unseen("No server answers.")
-        cluster = tuple(Node(f"10.0.0.{index}", 2, 0) for index in range(nodes))
+        cluster = tuple(Node(f"10.0.0.{index}", 2, 0, None) for index in range(nodes))
         state = ServeState("http://127.0.0.1:8265", True, "2.60.0", {}, cluster)
         return Surroundings(
             Path("serve_config.yaml"),

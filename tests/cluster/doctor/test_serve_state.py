@@ -15,15 +15,28 @@ from cluster.doctor.subject import Unseen
 from tests.conftest import free_port
 
 _ANSWERS: dict[str, Any] = {
+    "/nodes?view=summary": {
+        "data": {"summary": [{"raylet": {"nodeId": "a", "metricsExportPort": 44000}}]}
+    },
     "/api/version": {"ray_version": "2.60.0"},
     "/api/serve/applications/": {"applications": {}},
     "/api/v0/nodes": {
         "data": {
             "result": {
                 "result": [
-                    {"node_ip": "10.0.0.1", "state": "ALIVE", "resources_total": {"CPU": 4.0}},
-                    {"node_ip": "10.0.0.2", "state": "DEAD", "resources_total": {}},
-                    {"node_ip": "10.0.0.3", "state": "ALIVE", "resources_total": {"GPU": 1.0}},
+                    {
+                        "node_id": "a",
+                        "node_ip": "10.0.0.1",
+                        "state": "ALIVE",
+                        "resources_total": {"CPU": 4.0},
+                    },
+                    {"node_id": "b", "node_ip": "10.0.0.2", "state": "DEAD", "resources_total": {}},
+                    {
+                        "node_id": "c",
+                        "node_ip": "10.0.0.3",
+                        "state": "ALIVE",
+                        "resources_total": {"GPU": 1.0},
+                    },
                 ]
             }
         }
@@ -62,7 +75,7 @@ def test_one_that_asks_for_a_token() -> None:
     assert isinstance(state, ServeState)
     assert state.asks_for_token
     assert state.ray_version == "2.60.0"
-    assert state.nodes == (Node("10.0.0.1", 4.0, 0.0), Node("10.0.0.3", 0.0, 1.0))
+    assert state.nodes == (Node("10.0.0.1", 4.0, 0.0, 44000), Node("10.0.0.3", 0.0, 1.0, None))
     assert isinstance(refused, Unseen)
     assert "RAY_AUTH_TOKEN_PATH" in str(refused)
 
