@@ -19,7 +19,10 @@ _TOKEN = (
     "`ray get-auth-token --generate`, and start Ray again."
 )
 _KEY = "Make a key with `dermserve keys create --name NAME --role predict`, or listen on 127.0.0.1."
-_RAYS = frozenset({"gcs", "raylet", "idle workers", "controller", "haproxy manager", CLIENT_SERVER})
+_DRIVER = "dermserve up"
+_RAYS = frozenset(
+    {"gcs", "raylet", "idle workers", "controller", "haproxy manager", CLIENT_SERVER, _DRIVER}
+)
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ def gather(surroundings: Surroundings) -> ListeningFacts:
     with surroundings.in_place():
         keys = has_keys()
     return ListeningFacts(
-        ports=open_ports(processes),
+        ports=open_ports(processes, environment.get("RAY_AUTH_MODE") == "token"),
         users=(http, grpc, tls),
         keys=keys,
         asks_for_token=None if isinstance(serve, Unseen) else serve.asks_for_token,
@@ -68,15 +71,22 @@ def gather(surroundings: Surroundings) -> ListeningFacts:
     )
 
 
-def open_ports(processes: tuple[ServerProcess, ...]) -> tuple[OpenPort, ...]:
-    """The sockets of processes that are open to others."""
+def open_ports(processes: tuple[ServerProcess, ...], driver_token: bool) -> tuple[OpenPort, ...]:
+    """The sockets of processes that are open to others.
+
+    Args:
+        processes: of the server.
+        driver_token: whether `dermserve up` asks for a token, which it decides after its start.
+    """
     return tuple(
         OpenPort(
             ip=listener.ip,
             port=listener.port,
             role=each.role,
             replica=each.is_replica,
-            token=each.environment.get("RAY_AUTH_MODE") == "token",
+            token=driver_token
+            if each.role == _DRIVER
+            else each.environment.get("RAY_AUTH_MODE") == "token",
         )
         for each in processes
         for listener in each.listeners

@@ -92,6 +92,14 @@ def test_what_nobody_knows() -> None:
     assert "python 1234" in one(check(_open("python", 1234, token=False)), "wrong").message
 
 
+@pytest.mark.parametrize("token", [True, False])
+def test_what_dermserve_up_asks_for_is_what_it_has_given_its_replicas(token: bool) -> None:
+    driver = ServerProcess(1, "dermserve up", "dermserve up", {}, (Listener("::", 41000),))
+    (port,) = open_ports((driver,), driver_token=token)
+    assert port.token == token
+    assert verdicts(check(replace(DEFAULT, ports=(port,)))) == ["ok" if token else "wrong"]
+
+
 @pytest.mark.parametrize(
     ("ip", "public"),
     [
@@ -108,4 +116,4 @@ def test_what_is_open(ip: str, public: bool) -> None:
         1, "gcs", "gcs_server", {"RAY_AUTH_MODE": "token"}, (Listener(ip, 6379),)
     )
     expected = (OpenPort(ip, 6379, "gcs", replica=False, token=True),)
-    assert open_ports((process,)) == (expected if public else ())
+    assert open_ports((process,), driver_token=False) == (expected if public else ())
