@@ -12,6 +12,7 @@ from rich.text import Text
 from benchmarks.load import bench
 from cluster.audit_command import app as audit
 from cluster.deploy_command import deploy
+from cluster.doctor_command import doctor
 from cluster.down_command import down
 from cluster.evaluate_command import evaluate
 from cluster.exit_code import EXIT_CODES, ExitCode
@@ -46,6 +47,7 @@ app.command()(predict)
 app.command()(predict_dir)
 app.command()(upload)
 app.add_typer(retrain, name="retrain")
+app.command()(doctor)
 app.command()(import_ham10000)
 app.command()(train)
 app.command()(package)

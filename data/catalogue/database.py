@@ -138,6 +138,25 @@ class Database:
                 session.connection()  # takes the lock now, not at the first statement
                 yield session
 
+    def found_schema(self) -> str | None:
+        """The migration that the database has seen last; nothing is made or migrated.
+
+        Returns:
+            None if there is no database yet, or none of our tables in it.
+
+        Raises:
+            CatalogueUnavailable: if the database cannot be reached or read.
+        """
+        file = sqlite_file(self._url)
+        if file is not None and not file.exists():
+            return None
+        engine = _engine(self._url)
+        try:
+            with catalogue_errors(self._url), _reader(engine).connect() as connection:
+                return schema_version(connection)
+        finally:
+            engine.dispose()
+
     def close(self) -> None:
         """Close all connections; the next use opens new ones."""
         with self._opening:

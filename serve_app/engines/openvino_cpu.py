@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+from collections import Counter
 
 import numpy as np
 import numpy.typing as npt
@@ -65,6 +66,26 @@ class OpenVinoEngine:
             lanes=threads,
         )
 
+    def kernels(self) -> Counter[str]:
+        """How many layers with weights run in which precision, by the kernels that were chosen.
+
+        Returns:
+            As {"bf16": 53}; the names are OpenVINO's.
+        """
+        request = self._requests[1].get()
+        try:
+            operations = request.get_compiled_model().get_runtime_model().get_ops()
+        finally:
+            self._requests[1].put(request)
+        found = Counter[str]()
+        for operation in operations:
+            info = operation.get_rt_info()
+            if info["layerType"].astype(str) in _WEIGHTED:
+                # As in brgconv_avx512_amx_1x1_bf16. What it calls `runtimePrecision` is that of the
+                # stored weights, which a kernel may widen first.
+                found[info["primitiveType"].astype(str).rpartition("_")[2]] += 1
+        return found
+
     def forward(self, images: Images) -> Outputs:
         """See `Engine.forward`."""
         outputs = Outputs.empty(len(images))
@@ -90,3 +111,4 @@ class OpenVinoEngine:
 
 _GRAPH_FILES = (GRAPH_FILE, GRAPH_WEIGHTS_FILE)
 _PIECE_SIZES = (1, MAX_PIECE)
+_WEIGHTED = ("Convolution", "FullyConnected")
