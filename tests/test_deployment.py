@@ -345,6 +345,9 @@ def test_kubectl_commands_name_what_exists() -> None:
         assert set(named) <= there
         if "--kustomize" in words:
             assert (PROJECT / words[words.index("--kustomize") + 1]).is_dir()
+        if "--selector" in words:
+            label, _, value = words[words.index("--selector") + 1].partition("=")
+            assert f"{label}: {value}\n" in text
         if "rayservice" in words:
             assert f"rayservice/{words[-1]}" in there
     asked = set(re.findall(r"secretKeyRef:\s+name: (\S+)\s+key: (\S+)", text))

@@ -303,6 +303,26 @@ def test_the_monitor_finds_its_service() -> None:
     }
 
 
+def test_the_registry_and_what_it_needs_can_be_applied_first() -> None:
+    """There the keys are made, without which no replica starts."""
+    chosen = {
+        name
+        for name, each in DOCUMENTS.items()
+        if each["metadata"].get("labels", {}).get("app.kubernetes.io/component") == "registry"
+    }
+    assert chosen == {
+        "ConfigMap/dermserve-places",
+        "PersistentVolumeClaim/dermserve-models",
+        "Deployment/dermserve-mlflow",
+        "Service/dermserve-mlflow",
+    }
+    text = yaml.dump(DOCUMENTS["Deployment/dermserve-mlflow"], Dumper=_Flat)
+    assert set(re.findall(r"(?:claimName|configMapRef:\n *name): (\S+)", text)) == {
+        "dermserve-models",
+        "dermserve-places",
+    }
+
+
 def test_only_nodes_reach_rays_ports() -> None:
     rules = DOCUMENTS["NetworkPolicy/dermserve-nodes"]["spec"]["ingress"]
     (unlimited,) = [rule for rule in rules if "ports" not in rule]
