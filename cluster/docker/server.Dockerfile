@@ -37,7 +37,8 @@ RUN pip install --no-deps .
 FROM ${PYTHON} AS runtime
 RUN groupadd --gid 10001 dermserve \
  && useradd --uid 10001 --gid dermserve --create-home --shell /usr/sbin/nologin dermserve \
- && install --directory --owner dermserve --group dermserve /srv/dermserve/var
+ && install --directory --owner dermserve --group dermserve \
+      /srv/dermserve/var /srv/dermserve/shared /tmp/ray
 ENV PATH=/opt/dermserve/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     MPLCONFIGDIR=/tmp/matplotlib

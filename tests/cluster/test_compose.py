@@ -143,6 +143,11 @@ def test_all_nodes_have_the_same_places(services: dict[str, Any]) -> None:
     names = ("DERMSERVE_CATALOGUE", "DERMSERVE_REGISTRY", "DERMSERVE_IMAGES", "DERMSERVE_RUNS")
     for name in names:
         assert len({services[each]["environment"][name] for each in ("head", "worker", "cli")}) == 1
+    for name in ("DERMSERVE_IMAGES", "DERMSERVE_RUNS"):
+        place = services["head"]["environment"][name]
+        for each in ("head", "worker", "cli"):
+            mounted = [volume.split(":")[1] for volume in services[each]["volumes"]]
+            assert any(place.startswith(f"{path}/") for path in mounted), each
     assert services["postgres"]["environment"]["POSTGRES_USER"] == "dermserve"
     assert services["postgres"]["environment"]["POSTGRES_DB"] == "dermserve"
     assert "CREATE DATABASE mlflow;" in (DOCKER / "postgres.sql").read_text()
