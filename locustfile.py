@@ -4,7 +4,8 @@
     locust --host http://127.0.0.1:8000 --headless --users 50 --spawn-rate 10 --run-time 1m \
         --html var/load.html
 
-Sends the .jpg files of the folder in DERMSERVE_LOAD_IMAGES, or synthetic lesions without it.
+Sends the .jpg files of the folder in DERMSERVE_LOAD_IMAGES, or synthetic lesions without it, with
+the API key in DERMSERVE_API_KEY (of the role `predict`) if the server asks for one.
 `make load` goes through several numbers of users; LOAD_TESTING.md says how to read what comes out.
 """
 
@@ -27,6 +28,7 @@ from benchmarks.images import image_files
 from benchmarks.locust_load.step import REFUSED
 from models.classes import CLASSES
 
+_key = os.environ.get("DERMSERVE_API_KEY")
 _folder = os.environ.get("DERMSERVE_LOAD_IMAGES")
 with tempfile.TemporaryDirectory() as scratch:
     IMAGES = [
@@ -42,6 +44,7 @@ class Client(FastHttpUser):
     """A user who takes nothing for an answer but the right one."""
 
     abstract = True
+    default_headers = {"authorization": f"Bearer {_key}"} if _key else None
 
     def ask(
         self, method: str, path: str, flaw: Flaw, *, files: Any = None, images: int = 0

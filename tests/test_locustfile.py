@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import csv
+import http.server
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
+from typing import ClassVar
 
 import httpx
 
@@ -67,6 +70,49 @@ def test_the_web_page_starts_them_and_gives_a_report(server: LocalServer) -> Non
     finally:
         process.terminate()
         process.wait(30)
+
+
+class _Doorkeeper(http.server.BaseHTTPRequestHandler):
+    """Answers nobody, and remembers what they showed."""
+
+    protocol_version = "HTTP/1.1"
+    seen: ClassVar[set[str | None]] = set()
+
+    def do_GET(self) -> None:
+        self.seen.add(self.headers["authorization"])
+        self.rfile.read(int(self.headers["content-length"] or 0))
+        self.send_response(401)
+        self.send_header("content-length", "0")
+        self.end_headers()
+
+    do_POST = do_GET  # noqa: N815
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_every_request_shows_the_key(tmp_path: Path) -> None:
+    door = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Doorkeeper)
+    threading.Thread(target=door.serve_forever, daemon=True).start()
+    try:
+        result = subprocess.run(
+            [
+                *(*LOCUST, "--headless", "--host", f"http://127.0.0.1:{door.server_port}"),
+                *("--users", "8", "--spawn-rate", "8", "--run-time", "3s", "--only-summary"),
+                *("--csv", tmp_path / "load"),
+            ],
+            cwd=PROJECT,
+            env={**os.environ, "DERMSERVE_API_KEY": "ds_1_secret"},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+    finally:
+        door.shutdown()
+        door.server_close()
+    assert _Doorkeeper.seen == {"Bearer ds_1_secret"}
+    assert result.returncode == 1  # an answer that refuses is a failure
+    assert "secret" not in result.stdout + result.stderr + (tmp_path / "load_stats.csv").read_text()
 
 
 def _wait_for_requests(page: httpx.Client, routes: set[str]) -> dict[str, dict[str, int]]:

@@ -1,0 +1,2 @@
+-- Run once, when the volume is new: the registry has a database of its own beside the catalogue's.
+CREATE DATABASE mlflow;
