@@ -62,7 +62,8 @@ def blurred(radius: float) -> Callable[[Pixels], Pixels]:
 
     def change(pixels: Pixels) -> Pixels:
         blur = ImageFilter.GaussianBlur(radius)
-        return np.stack([np.asarray(Image.fromarray(each).filter(blur)) for each in pixels])
+        changed = [np.asarray(Image.fromarray(each).filter(blur), np.uint8) for each in pixels]
+        return np.stack(changed)
 
     return change
 
@@ -72,7 +73,8 @@ def tinted(red: float, green: float, blue: float) -> Callable[[Pixels], Pixels]:
 
     def change(pixels: Pixels) -> Pixels:
         factors = np.array([red, green, blue], np.float32)
-        return np.clip(pixels * factors, 0, 255).astype(np.uint8)
+        changed: Pixels = np.clip(pixels * factors, 0, 255).astype(np.uint8)
+        return changed
 
     return change
 

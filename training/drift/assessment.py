@@ -55,8 +55,8 @@ class WatchedModel:
 
     def embed(self, statistics: Rows) -> Rows:
         """Statistics as directions of equal variance, shape (images, 192)."""
-        embedded: Rows = (statistics - self.novelty.mean) @ self.novelty.whitening
-        return embedded
+        embedded = (statistics - self.novelty.mean) @ self.novelty.whitening
+        return embedded.astype(np.float32, copy=False)
 
     def known(self, statistics: Rows) -> npt.NDArray[np.bool_]:
         """Whether the model takes images for lesions, shape (images,)."""

@@ -57,9 +57,10 @@ def embedding_drift(
 
 def _kernel(rows: Rows) -> Rows:
     """Gaussian kernel of all pairs, shape (images, images), with nothing on its diagonal."""
-    squares: Rows = euclidean_distances(rows - rows.mean(axis=0, dtype=np.float64), squared=True)
+    centred = (rows - rows.mean(axis=0, dtype=np.float64)).astype(np.float32)
+    squares: Rows = euclidean_distances(centred, squared=True)
     width = max(float(np.median(squares[np.triu_indices(len(rows), 1)])), _LEAST_WIDTH)
-    kernel = np.exp(-squares / width).astype(np.float32)
+    kernel: Rows = np.exp(-squares / np.float32(width))
     np.fill_diagonal(kernel, 0)
     return kernel
 
