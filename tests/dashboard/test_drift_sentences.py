@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from streamlit.testing.v1 import AppTest
+
 from dashboard.charts import share_bars
 from dashboard.drift_sentences import drift_sentences
 from dermserve_client import Drift
@@ -84,3 +86,34 @@ def test_a_chart_of_shares_has_all_numbers() -> None:
     (rows,) = chart["datasets"].values()
     assert len(rows) == 14
     assert {row["share"] for row in rows if row["class"] == "Melanocytic nevus"} == {0.7, 0.45}
+
+
+def _section(drift: dict[str, object] | None) -> None:
+    from dashboard.views import data_and_model
+    from dermserve_client import DataSummary
+
+    answer = {"uploads": None, "model": None, "latency": None, "drift": drift}
+    data_and_model._drift(DataSummary.model_validate(answer))
+
+
+def _shown(drift: Drift | None) -> AppTest:
+    answer = drift and drift.model_dump(mode="json")
+    page = AppTest.from_function(_section, kwargs={"drift": answer}, default_timeout=30).run()
+    assert list(page.exception) == []
+    return page
+
+
+def test_the_page_shows_the_sentences_and_their_chart() -> None:
+    page = _shown(_drift(0.001))
+    assert "look different to the network" in page.markdown[0].value
+    assert len(page.get("vega_lite_chart")) == 1
+    assert "no pixels" in page.caption[0].value
+
+
+def test_the_page_says_why_there_is_nothing_to_show() -> None:
+    waiting = _drift(embedding=None, class_mix=None, performance=None, reason="3 are not enough.")
+    for drift, text in ((waiting, "3 are not enough"), (None, "does not say at the moment")):
+        page = _shown(drift)
+        assert text in page.markdown[0].value
+        assert len(page.get("vega_lite_chart")) == 0
+        assert len(page.caption) == 0
