@@ -95,6 +95,43 @@ def class_bars(by_split: Mapping[str, Mapping[str, int]]) -> Any:
     return styled(bars + numbers, alt.Step(_BAR, **{"for": "offset"}))
 
 
+def share_bars(by_source: Mapping[str, Mapping[str, float]]) -> Any:
+    """Shares by class, a bar for each source, with their numbers.
+
+    Args:
+        by_source: shares in 0..1 by class code, by what has them; four sources at most.
+    """
+    rows = [
+        {"class": name_of(code), "source": source, "share": shares.get(code, 0.0)}
+        for source, shares in by_source.items()
+        for code in CODES
+    ]
+    sources = list(by_source)
+    base = alt.Chart(chart_data(rows)).encode(
+        y=alt.Y("class:N", sort=[name_of(c) for c in CODES], title=None, axis=_class_axis()),
+        yOffset=alt.YOffset("source:N", sort=sources),
+        x=alt.X("share:Q", title="share of images", axis=alt.Axis(format="%")),
+    )
+    bars = base.mark_bar().encode(
+        color=alt.Color(
+            "source:N",
+            sort=sources,
+            title=None,
+            legend=alt.Legend(columns=1),
+            scale=alt.Scale(domain=sources, range=[PALE, ACCENT, ORANGE, INK][: len(sources)]),
+        ),
+        tooltip=[
+            alt.Tooltip("class:N"),
+            alt.Tooltip("source:N"),
+            alt.Tooltip("share:Q", format=".1%"),
+        ],
+    )
+    numbers = base.mark_text(align="left", dx=4, dy=_BAR / 2, fontSize=11, color=INK).encode(
+        text=alt.Text("share:Q", format=".1%")
+    )
+    return styled(bars + numbers, alt.Step(_BAR, **{"for": "offset"}))
+
+
 def size_bars(sizes: Sequence[tuple[int, int, int]], shown: int = 12) -> Any:
     """The most frequent sizes of stored images.
 

@@ -39,7 +39,7 @@ from dermserve_client.readiness import Health, ServiceInfo
 from dermserve_client.retraining import RetrainStatus, Rollout, Run, RunPage
 from dermserve_client.retries import Retries
 from dermserve_client.review_queue import Deleted, Upload, UploadChange, UploadPage
-from dermserve_client.statistics import DataSummary, Metrics
+from dermserve_client.statistics import DataSummary, Drift, Metrics
 from dermserve_client.uploads import Missing, UploadAnswer, UploadResult
 from dermserve_client.versions import ModelCard, ModelList, ModelSummary
 
@@ -53,6 +53,7 @@ __all__ = [
     "DeadlineExceeded",
     "Deleted",
     "DermServeError",
+    "Drift",
     "Explanation",
     "Health",
     "ImageSource",

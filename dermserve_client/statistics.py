@@ -86,12 +86,81 @@ class ModelData(Answer):
     """Images, recall, precision and AUC on the test split, by class code."""
 
 
+class EmbeddingDrift(Answer):
+    """Whether live images look, to the network, like the validation images."""
+
+    mmd: float
+    """Squared maximum mean discrepancy, unbiased; about 0 without drift."""
+    p_value: float
+    """Of no drift, by permutation."""
+
+
+class ClassMixDrift(Answer):
+    """Whether live images get other answers than the validation images got."""
+
+    distance: float
+    """Jensen-Shannon distance of the two mixes, 0 to 1."""
+    p_value: float
+    """Of no drift, by permutation."""
+    predicted: dict[str, float]
+    """Share of the answers to live images, by class code."""
+    expected: dict[str, float]
+    """The same of the validation images."""
+    estimated: dict[str, float]
+    """Estimated share of the live images that are of a class, if only frequencies have changed."""
+
+
+class Expected(Answer):
+    """What a measure is expected to be, and the range that it is in 19 times of 20."""
+
+    value: float
+    low: float
+    high: float
+
+
+class ExpectedPerformance(Answer):
+    """Estimated without labels: holds where confidence means what it does on validation images."""
+
+    accuracy: Expected
+    balanced_accuracy: Expected
+    """Mean recall of the classes that are there."""
+    validation_accuracy: float
+    """On the validation images, from their labels."""
+    validation_balanced_accuracy: float
+
+
+class Drift(Answer):
+    """Live traffic beside the validation images of the model that answers."""
+
+    status: str
+    """`assessed`, `collecting` or `no_reference`."""
+    reason: str | None
+    """Why nothing is assessed."""
+    version: str | None
+    """Of the model; None if it cannot be compared."""
+    samples: int
+    """Live images in the window, of all replicas."""
+    minimum: int
+    """Images before anything is said."""
+    since: datetime | None
+    """Of the oldest of them."""
+    assessed: datetime | None
+    embedding: EmbeddingDrift | None
+    class_mix: ClassMixDrift | None
+    out_of_distribution: float | None
+    """Share of live images on which the model abstains as out of distribution."""
+    performance: ExpectedPerformance | None
+    """Of the other live images; None if there are none."""
+
+
 class DataSummary(Answer):
-    """Classes, sizes and latencies; a part that does not answer the server is None."""
+    """Classes, sizes, latencies and drift; a part that does not answer the server is None."""
 
     uploads: UploadSummary | None
     model: ModelData | None
     latency: list[Bucket] | None
+    drift: Drift | None = None
+    """None also of a server that does not watch for it."""
 
 
 def metrics() -> Call[Metrics]:
@@ -114,7 +183,7 @@ def metrics() -> Call[Metrics]:
 
 
 def data_summary() -> Call[DataSummary]:
-    """Tell what has been uploaded, what the champion learned from, and how fast it answers.
+    """Tell what has been uploaded, what the champion learned from, drift, and how fast it answers.
 
     Returns:
         `DataSummary`.

@@ -26,6 +26,7 @@ INT8_GRAPH_WEIGHTS_FILE = "graph_int8.bin"
 NOVELTY_FILE = "novelty.safetensors"
 REPLAY_FILE = "replay.safetensors"
 REFERENCE_FILE = "reference.safetensors"
+DRIFT_FILE = "drift.safetensors"
 CARD_FILE = "card.md"
 
 BUNDLED_CHAMPION = Path(__file__).parent / "champion"

@@ -226,6 +226,18 @@ class Registry:
                 "`dermserve models register` adds the package that came with this code."
             ) from error
 
+    def package_of(self, package_hash: str) -> ModelPackage:
+        """The package of a hash, as `hash_of` gives it, on this machine.
+
+        Raises:
+            NotFound: if no version has that hash.
+            InvalidPackage: as `folder` raises it.
+        """
+        for version in self.versions():
+            if version.package_hash == package_hash:
+                return ModelPackage.load(self.folder(version))
+        raise NotFound(f"The registry has no version of the hash {package_hash[:64]!r}.")
+
     def experiment_id(self) -> str:
         """Id of the MLflow experiment for runs of training; it is made if there is none."""
         return self._store.experiment_id()

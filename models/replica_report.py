@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from models.live_sample import LiveSample
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,3 +40,5 @@ class ReplicaReport:
     """Seconds of network on live images, summed over images; of a batch, each has its share."""
     shadow_forward_s: float
     """The same of the standby."""
+    sample: LiveSample | None = field(default=None, compare=False)
+    """Of the images that `version` answered since the last report; None if none is loaded."""

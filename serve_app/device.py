@@ -115,7 +115,7 @@ class Device:
         model = generation.serving
         assert model is not None  # the lanes exist only once a model is loaded
         started = time.perf_counter()
-        decisions = model.forward(batch)
+        decisions = model.forward(batch, generation.sampler)
         forward_s = time.perf_counter() - started
         answers = [
             Classification(decision, model.served, forward_s, batch=len(batch))

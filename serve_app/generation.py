@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 
 from models.replica_report import ReplicaReport
+from serve_app.live_sampler import LiveSampler
 from serve_app.loaded_model import LoadedModel
 
 
@@ -33,9 +34,11 @@ class Generation:
     """Why the model of the configuration is not the one that serves."""
     standby_error: str | None = None
     counts: Counts = field(default_factory=Counts)
+    sampler: LiveSampler = field(default_factory=LiveSampler)
+    """Of what the serving model answers."""
 
     def report(self, replica_id: str) -> ReplicaReport:
-        """What the trainer is told."""
+        """What the trainer is told; the sample in it is told only once."""
         return ReplicaReport(
             replica_id=replica_id,
             generation=self.number,
@@ -43,6 +46,7 @@ class Generation:
             standby=version_of(self.standby),
             load_error=self.load_error,
             standby_error=self.standby_error,
+            sample=None if self.serving is None else self.sampler.drain(self.serving.package_hash),
             **asdict(self.counts),
         )
 

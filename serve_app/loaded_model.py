@@ -15,6 +15,7 @@ from models.registered_package import hash_of
 from serve_app.classification import ServedModel
 from serve_app.engines import create_engine
 from serve_app.engines.base import Engine, warm_up
+from serve_app.live_sampler import LiveSampler
 from serve_app.settings import ServeSettings
 
 
@@ -43,10 +44,20 @@ class LoadedModel:
             ServedModel.of(package.manifest),
         )
 
-    def forward(self, batch: list[npt.NDArray[np.uint8]]) -> list[Decision]:
-        """Everything between pixels and answers."""
-        logits, statistics = self.engine.forward(batch)
-        return decide(logits, self.novelty.score(statistics), self.package.manifest.decision)
+    def forward(
+        self, batch: list[npt.NDArray[np.uint8]], sampler: LiveSampler | None = None
+    ) -> list[Decision]:
+        """Everything between pixels and answers.
+
+        Args:
+            batch: each uint8, shape (224, 224, 3), RGB.
+            sampler: is offered what the network says of them.
+        """
+        outputs = self.engine.forward(batch)
+        if sampler is not None:
+            sampler.offer(outputs)
+        novelty = self.novelty.score(outputs.statistics)
+        return decide(outputs.logits, novelty, self.package.manifest.decision)
 
 
 def load_engine(package: ModelPackage, settings: ServeSettings, *, threads: int) -> Engine:

@@ -17,7 +17,7 @@ from serve_app.archive_client import ArchiveClient
 from serve_app.exposition import Exposition, exposition_text
 from serve_app.metrics_summary import latency_buckets, our_samples, replicas_of, summarise
 from serve_app.openapi import content, errors
-from serve_app.trainer_client import TrainerClient
+from serve_app.trainer_client import STATUS_TIMEOUT_S, TrainerClient
 
 logger = logging.getLogger("ray.serve")
 
@@ -55,15 +55,20 @@ def metrics_routes(
 
     @router.get(
         "/data/summary",
-        summary="Classes, sizes and latencies, for plots",
+        summary="Classes, sizes, latencies and drift, for plots",
         response_model=schemas.DataSummary,
     )
     async def data_summary() -> Response:
-        """Uploads by class and size, what the champion learned from, and how fast it answers."""
-        uploads, model, latency = await asyncio.gather(
-            _or_none(archive.ask("summary")), _or_none(_model(trainer)), _or_none(_latency())
+        """Uploads by class and size, what the champion learned from, drift, and latencies."""
+        uploads, model, latency, drift = await asyncio.gather(
+            _or_none(archive.ask("summary")),
+            _or_none(_model(trainer)),
+            _or_none(_latency()),
+            _or_none(trainer.ask("drift", timeout_s=STATUS_TIMEOUT_S)),
         )
-        return json_response({"uploads": uploads, "model": model, "latency": latency})
+        return json_response(
+            {"uploads": uploads, "model": model, "latency": latency, "drift": drift}
+        )
 
     @router.get(
         "/models/{version}/evaluation",

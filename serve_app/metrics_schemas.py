@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from serve_app.schemas import Exact
@@ -71,9 +73,69 @@ class ModelData(Exact):
     )
 
 
+class EmbeddingDrift(Exact):
+    """Whether live images look, to the network, like the validation images."""
+
+    mmd: float = Field(
+        description="squared maximum mean discrepancy, unbiased; about 0 without drift"
+    )
+    p_value: float = Field(description="of no drift, by permutation")
+
+
+class ClassMixDrift(Exact):
+    """Whether live images get other answers than the validation images got."""
+
+    distance: float = Field(description="Jensen-Shannon distance of the two mixes, 0 to 1")
+    p_value: float = Field(description="of no drift, by permutation")
+    predicted: dict[str, float] = Field(description="share of the answers to live images, by class")
+    expected: dict[str, float] = Field(description="the same of the validation images")
+    estimated: dict[str, float] = Field(
+        description="estimated share of the live images that are of a class; takes for granted "
+        "that images of a class look as they did, and only the frequencies have changed"
+    )
+
+
+class Expected(Exact):
+    """What a measure is expected to be, and the range that it is in 19 times of 20."""
+
+    value: float
+    low: float
+    high: float
+
+
+class ExpectedPerformance(Exact):
+    """Estimated without labels: holds where confidence means what it does on validation images."""
+
+    accuracy: Expected
+    balanced_accuracy: Expected = Field(description="mean recall of the classes that are there")
+    validation_accuracy: float = Field(description="on the validation images, from their labels")
+    validation_balanced_accuracy: float
+
+
+class Drift(Exact):
+    """Live traffic beside the validation images of the model that answers."""
+
+    status: Literal["assessed", "collecting", "no_reference"]
+    reason: str | None = Field(description="why nothing is assessed")
+    version: str | None = Field(description="of the model; null if it cannot be compared")
+    samples: int = Field(description="live images in the window, of all replicas")
+    minimum: int = Field(description="images before anything is said")
+    since: str | None = Field(description="ISO 8601, of the oldest of them")
+    assessed: str | None = Field(description="ISO 8601")
+    embedding: EmbeddingDrift | None
+    class_mix: ClassMixDrift | None
+    out_of_distribution: float | None = Field(
+        description="share of live images on which the model abstains as out of distribution"
+    )
+    performance: ExpectedPerformance | None = Field(
+        description="of the other live images; null if there are none"
+    )
+
+
 class DataSummary(Exact):
     """For plots; a part that does not answer is null."""
 
     uploads: UploadSummary | None
     model: ModelData | None
     latency: list[Bucket] | None = Field(description="as /metrics has it")
+    drift: Drift | None

@@ -146,7 +146,8 @@ def serving_tiny(
 
 @pytest.fixture(scope="session")
 def serve_config_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`serve_config.yaml` with a gate that the tiny package's successors pass, in a moment.
+    """`serve_config.yaml` with a gate that the tiny package's successors pass, in a moment, and a
+    drift watch that looks at the last images at once.
 
     It is judged on fourteen synthetic images, which no rule of the real gate is made for.
     """
@@ -162,7 +163,13 @@ def serve_config_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "promotion.yaml").write_text(yaml.safe_dump(gate))
     config = yaml.safe_load((PROJECT / "serve_config.yaml").read_text())
     (trainer,) = (each for each in config["applications"] if each["name"] == "trainer")
-    trainer["args"] = {"promotion": str(folder / "promotion.yaml")}
+    recipe = yaml.safe_load((PROJECT / "configs" / "training.yaml").read_text())
+    recipe["drift"] |= {"window": 100, "minimum": 60, "span_s": 0.1, "period_s": 0.5}
+    (folder / "training.yaml").write_text(yaml.safe_dump(recipe))
+    trainer["args"] = {
+        "promotion": str(folder / "promotion.yaml"),
+        "training": str(folder / "training.yaml"),
+    }
     path = folder / "serve_config.yaml"
     path.write_text(yaml.safe_dump(config, sort_keys=False))
     return path

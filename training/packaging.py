@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,12 @@ from data.splits import Split
 from data.synthetic import synthetic_lesion
 from models.architecture import LesionClassifier
 from models.classes import CLASSES
+from models.drift_reference import DriftReference
 from models.errors import InvalidPackage
 from models.export import export_openvino
 from models.features import save_replay
 from models.package import (
+    DRIFT_FILE,
     GRAPH_FILE,
     INT8_GRAPH_FILE,
     INT8_GRAPH_WEIGHTS_FILE,
@@ -92,6 +95,9 @@ def write_package(
         verdict = _add_int8_graph(draft, train, validation) if int8 else None
         detector, novelty = learn_novelty(model, train, validation, test)
         detector.save(draft / NOVELTY_FILE)
+        DriftReference(validation.statistics, validation.logits, validation.labels).save(
+            draft / DRIFT_FILE
+        )
         save_replay(draft / REPLAY_FILE, {name: p.replay for name, p in predictions.items()})
         rules = fit_decision_rules(validation, test, logit_shift, novelty.threshold)
         judgement = judge(validation, test, rules, novelty, verdict, bootstrap)
@@ -111,8 +117,8 @@ def write_head_package(
 ) -> ModelPackage:
     """Judge a model that shares the champion's backbone, and write its package, whole or not.
 
-    What follows from the backbone alone, novelty and replay features, is the champion's. An INT8
-    graph is not tried: that takes minutes, and images.
+    What follows from the backbone alone, novelty, replay features and the statistics of the drift
+    reference, is the champion's. An INT8 graph is not tried: that takes minutes, and images.
 
     Args:
         folder: as `check_target` accepts it; a package in it is replaced.
@@ -141,6 +147,8 @@ def write_head_package(
         _write_network(draft, model)
         for name in (NOVELTY_FILE, REPLAY_FILE):
             shutil.copyfile(champion.file(name), draft / name)
+        if DRIFT_FILE in champion:
+            _same_backbone(champion, validation).save(draft / DRIFT_FILE)
         seal(draft, origin, rules, judgement)
     return ModelPackage.load(folder)
 
@@ -163,6 +171,17 @@ def _novelty_of(champion: ModelPackage) -> NoveltyResult:
             f"The manifest of {champion.folder} does not say how novelty was judged, so its head "
             "cannot be retrained. Retrain the whole network, or package the model again."
         ) from error
+
+
+def _same_backbone(champion: ModelPackage, validation: Answers) -> DriftReference:
+    """The champion's drift reference with another head's answers to the same images."""
+    before = DriftReference.load(champion.file(DRIFT_FILE))
+    if not np.array_equal(before.labels, validation.labels):
+        raise InvalidPackage(
+            f"The drift reference of {champion.folder} is of other images than its replay "
+            "features. Package the model again."
+        )
+    return replace(before, logits=validation.logits)
 
 
 def _add_int8_graph(draft: Path, train: Predictions, validation: Predictions) -> Int8Verdict:

@@ -220,7 +220,7 @@ def _package(
         logit_shift=logit_shift(predictions["train"], settings.logit_adjustment),
         split=split,
         dataset_hash=dataset_hash,
-        recipe=settings.model_dump(mode="json", exclude={"notes", "retrain"}),
+        recipe=settings.model_dump(mode="json", exclude={"notes", "retrain", "drift"}),
         history=history,
         notes=settings.notes,
         int8=int8,

@@ -112,6 +112,26 @@ class RetrainSettings(BaseModel):
         return mode
 
 
+class DriftSettings(BaseModel):
+    """How live traffic is watched for drift: `drift:` of the file."""
+
+    model_config = _RULES
+
+    window: int = Field(default=1000, ge=2, le=2000, description="latest images that are compared")
+    minimum: int = Field(default=200, ge=2, description="images before anything is said")
+    span_s: float = Field(
+        default=600.0, gt=0, description="that a full window covers at least, under load"
+    )
+    max_age_s: float = Field(default=7 * 86_400.0, gt=0, description="of an image in the window")
+    period_s: float = Field(default=30.0, gt=0, description="between two looks at what is new")
+
+    @model_validator(mode="after")
+    def _check(self) -> DriftSettings:
+        if self.minimum > self.window:
+            raise ValueError("minimum may be window at most, or nothing is ever said")
+        return self
+
+
 class TrainingSettings(BaseModel):
     """One run's recipe, and the workers that carry it out. The file explains the values."""
 
@@ -147,6 +167,7 @@ class TrainingSettings(BaseModel):
     start_timeout_s: float = Field(default=120, gt=0, description="longest wait for workers")
 
     retrain: RetrainSettings = RetrainSettings()
+    drift: DriftSettings = DriftSettings()
 
     @field_validator("workers", mode="before")
     @classmethod
@@ -191,7 +212,7 @@ class TrainingSettings(BaseModel):
         full, retrain = self.retrain.full, self.retrain
         return TrainingSettings.model_validate(
             {
-                **self.model_dump(exclude={"retrain", "notes"}),
+                **self.model_dump(exclude={"retrain", "drift", "notes"}),
                 **full.model_dump(exclude={"upload_copies"}),
                 "workers": retrain.workers,
                 "resources_per_worker": retrain.resources_per_worker,
@@ -210,4 +231,5 @@ _EXECUTION = (
     "max_failures",
     "start_timeout_s",
     "retrain",
+    "drift",
 )

@@ -11,6 +11,7 @@ import streamlit as st
 from dashboard import charts, findings, frame, line_charts
 from dashboard.confusion import confusion_sentences
 from dashboard.connection import client, evaluation, failures_shown, surroundings
+from dashboard.drift_sentences import drift_sentences
 from dashboard.failure_text import failure_text
 from dashboard.gate_report import version_label
 from dashboard.lesion_classes import CODES, name_of
@@ -35,6 +36,7 @@ def show() -> None:
     st.header("Data", anchor=False)
     with failures_shown():
         summary = client().data_summary()
+        _drift(summary)
         _classes(summary)
         _sizes(summary)
         _latency(summary)
@@ -204,6 +206,25 @@ def _documents(version: str, card: str | None, report: bool) -> None:
         with st.expander("Model card"):
             # Text and tables; a picture would be fetched from wherever the card says.
             st.markdown(card.replace("![", "!\\["))
+
+
+def _drift(summary: DataSummary) -> None:
+    st.subheader("Live images beside the validation images", anchor=False)
+    sentences = " ".join(drift_sentences(summary.drift))
+    st.markdown(plain(sentences))
+    if summary.drift is None or summary.drift.class_mix is None:
+        return
+    mix = summary.drift.class_mix
+    shares = {
+        "answers to validation images": mix.expected,
+        "answers to live images": mix.predicted,
+        "live images, estimated": mix.estimated,
+    }
+    st.altair_chart(charts.share_bars(shares), alt=sentences)
+    st.caption(
+        "Of live images the server keeps numbers for a while and no pixels. A difference is "
+        "called one if chance alone would show as much less than 1 % of the time."
+    )
 
 
 def _classes(summary: DataSummary) -> None:

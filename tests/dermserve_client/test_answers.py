@@ -50,6 +50,11 @@ PAIRS: list[tuple[type[BaseModel], type[BaseModel]]] = [
     (statistics.SizeCount, metrics_schemas.SizeCount),
     (statistics.UploadSummary, metrics_schemas.UploadSummary),
     (statistics.ModelData, metrics_schemas.ModelData),
+    (statistics.EmbeddingDrift, metrics_schemas.EmbeddingDrift),
+    (statistics.ClassMixDrift, metrics_schemas.ClassMixDrift),
+    (statistics.Expected, metrics_schemas.Expected),
+    (statistics.ExpectedPerformance, metrics_schemas.ExpectedPerformance),
+    (statistics.Drift, metrics_schemas.Drift),
     (statistics.DataSummary, metrics_schemas.DataSummary),
 ]
 

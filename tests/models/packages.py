@@ -14,6 +14,7 @@ from safetensors.numpy import save_file
 from models.classes import CLASSES
 from models.package import (
     CARD_FILE,
+    DRIFT_FILE,
     GRAPH_FILE,
     GRAPH_WEIGHTS_FILE,
     MANIFEST_FILE,
@@ -36,6 +37,7 @@ PACKAGE_FILES = (
     NOVELTY_FILE,
     REPLAY_FILE,
     REFERENCE_FILE,
+    DRIFT_FILE,
     CARD_FILE,
     "report.html",
     "report.json",

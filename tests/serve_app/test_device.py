@@ -31,6 +31,7 @@ from models.package import (
     sha256_of,
 )
 from models.reference import Reference
+from models.registered_package import hash_of
 from models.replica_report import ReplicaReport
 from serve_app import device
 from serve_app.classification import Classification
@@ -184,6 +185,29 @@ async def test_ten_swaps_under_load_lose_no_image(
     await asyncio.gather(*clients)
     assert min(answered[champion.manifest.version], answered["contrary"]) >= 5 * 32
     assert replica.report().live_errors == 0
+
+
+async def test_what_it_answers_is_sampled_once_and_for_the_model_that_answered(
+    replica: Replica, champion: ModelPackage, contrary: ModelPackage, lesions: Pixels
+) -> None:
+    await replica.swap_to(champion)
+    assert replica.report().sample is not None
+    await replica.answers(lesions)
+    known = LoadedModel.load(champion, SETTINGS).engine.forward(list(lesions))
+    sample = replica.report().sample
+    assert sample is not None
+    assert (sample.package_hash, sample.images) == (hash_of(champion), len(lesions))
+    order, theirs = np.argsort(sample.logits[:, 0]), np.argsort(known.logits[:, 0])
+    np.testing.assert_allclose(sample.logits[order], known.logits[theirs], atol=0.05)
+    np.testing.assert_allclose(sample.statistics[order], known.statistics[theirs], atol=0.05)
+    again = replica.report().sample
+    assert again is not None
+    assert (again.images, len(again)) == (0, 0)
+    await replica.answers(lesions)
+    await replica.swap_to(contrary)
+    swapped = replica.report().sample
+    assert swapped is not None
+    assert (swapped.package_hash, swapped.images) == (hash_of(contrary), 0)
 
 
 async def test_a_switch_to_the_standby_and_back_loads_nothing(

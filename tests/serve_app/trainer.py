@@ -18,7 +18,8 @@ from models.errors import (
     NotFound,
 )
 from models.package import CARD_FILE, ModelPackage
-from training.settings import RetrainSettings
+from training.drift.watch import DriftWatch
+from training.settings import DriftSettings, RetrainSettings
 
 THRESHOLD = 10
 
@@ -39,6 +40,7 @@ class InProcessTrainer:
         """Versions that the gate has refused."""
         self.asked: list[str] = []
         """The methods that were called."""
+        self.watch = DriftWatch(lambda _: package, DriftSettings())
         self._package = package
 
     def status(self) -> Any:
@@ -90,6 +92,9 @@ class InProcessTrainer:
             }
 
         return self._answer("model", read)
+
+    def drift(self) -> Any:
+        return self._answer("drift", lambda: self.watch.summary)
 
     def report_of(self, version: str) -> Any:
         def read() -> bytes:

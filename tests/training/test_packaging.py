@@ -19,11 +19,13 @@ from data.ham10000 import load_ham10000
 from data.splits import SPLITS, Split, frozen_split
 from models.architecture import LesionClassifier, load_classifier
 from models.classes import CLASSES
+from models.drift_reference import DriftReference
 from models.errors import InvalidConfiguration
 from models.export import export_openvino
 from models.features import load_replay
 from models.package import (
     CARD_FILE,
+    DRIFT_FILE,
     INT8_GRAPH_FILE,
     MANIFEST_FILE,
     REPLAY_FILE,
@@ -222,6 +224,16 @@ def test_the_replay_features_are_those_of_the_network(
         assert replay[name].lesion_ids == tuple(image.lesion_id for image in part.images)
         assert np.array_equal(replay[name].labels, part.labels)
         assert np.abs(replay[name].features - part.features).max() < 0.02
+
+
+def test_the_drift_reference_is_what_the_network_says_of_the_validation_images(
+    write: Write, predictions: dict[str, Predictions], tmp_path: Path
+) -> None:
+    reference = DriftReference.load(write(tmp_path / "model").file(DRIFT_FILE))
+    validation = predictions["validation"]
+    assert reference.statistics == pytest.approx(validation.statistics, rel=1e-3, abs=1e-3)
+    assert np.array_equal(reference.logits, validation.logits)
+    assert np.array_equal(reference.labels, validation.labels)
 
 
 def test_the_head_says_the_same_of_replayed_features(

@@ -12,6 +12,7 @@ from configs import FOLDER
 from models.configuration import read_config
 from models.errors import InvalidConfiguration
 from training.settings import (
+    DriftSettings,
     FullSettings,
     HeadSettings,
     Phase,
@@ -61,6 +62,7 @@ OUT_OF_RANGE = [
     ("start_timeout_s", 0),
     ("start_timeout_s", float("inf")),
     ("retrain", None),
+    ("drift", None),
     ("optimizer", "sgd"),
 ]
 
@@ -88,6 +90,19 @@ RETRAIN_OUT_OF_RANGE = [
     ("full", {"ema_decay": 1}),
     ("full", {"upload_copies": 0}),
     ("optimizer", "sgd"),
+]
+
+
+DRIFT_OUT_OF_RANGE = [
+    ("window", 1),
+    ("window", 2001),
+    ("minimum", 1),
+    ("minimum", 1001),
+    ("span_s", 0),
+    ("max_age_s", 0),
+    ("max_age_s", float("inf")),
+    ("period_s", 0),
+    ("threshold", 0.01),
 ]
 
 
@@ -128,10 +143,24 @@ def test_a_value_of_retraining_out_of_range_is_refused_by_field_and_file(
     assert field in refusal.value.message
 
 
+@pytest.mark.parametrize(("field", "value"), DRIFT_OUT_OF_RANGE)
+def test_a_value_of_the_drift_watch_out_of_range_is_refused_by_field_and_file(
+    tmp_path: Path, field: str, value: object
+) -> None:
+    path = tmp_path / "training.yaml"
+    path.write_text(yaml.safe_dump({"phases": PHASES, "drift": {field: value}}))
+    with pytest.raises(InvalidConfiguration, match="drift") as refusal:
+        read_config(path, TrainingSettings)
+    assert str(path) in refusal.value.message
+    assert field in refusal.value.message
+
+
 def test_every_field_has_a_value_out_of_range_above() -> None:
     assert {field for field, _ in OUT_OF_RANGE} == {*TrainingSettings.model_fields, "optimizer"}
     fields = {field for field, _ in RETRAIN_OUT_OF_RANGE}
     assert fields == {*RetrainSettings.model_fields, "optimizer"}
+    fields = {field for field, _ in DRIFT_OUT_OF_RANGE}
+    assert fields == {*DriftSettings.model_fields, "threshold"}
 
 
 def test_the_shipped_recipe_is_valid_and_names_every_setting() -> None:
@@ -144,6 +173,7 @@ def test_the_shipped_recipe_is_valid_and_names_every_setting() -> None:
     assert shipped["head"].keys() == HeadSettings.model_fields.keys()
     assert shipped["full"].keys() == FullSettings.model_fields.keys()
     assert settings.retrain == RetrainSettings()  # who has no file gets the same
+    assert settings.drift == DriftSettings()
 
 
 def test_epochs_are_those_of_all_phases() -> None:

@@ -1,11 +1,12 @@
-"""The trainer as a Serve deployment: loops over the catalogue, and what the ingress asks."""
+"""The trainer as a Serve deployment: its loops, and what the ingress asks."""
 
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
@@ -19,6 +20,8 @@ from models.errors import MISTAKE, DermServeError, InvalidConfiguration, Invalid
 from models.log_records import write_log_records
 from models.registry import Registry
 from models.replica_report import ReplicaReport
+from training.drift.gauges import DriftGauges
+from training.drift.watch import DriftWatch
 from training.promotion.gate_file import GateFile
 from training.promotion.reports import ReplicaReports
 from training.promotion.rollout import RolloutDriver, Stopped
@@ -33,6 +36,10 @@ from training.storage import runs_folder
 logger = logging.getLogger("ray.serve")
 
 _RETRY_S = 2.0
+
+_NICE = 15
+"""Of the drift watch, which computes for most of a second now and then: on a busy machine a tenth
+of a core is left for it."""
 
 Arguments = ParamSpec("Arguments")
 Answer = TypeVar("Answer")
@@ -90,15 +97,23 @@ class Trainer:
         )
         logger.info("%s", settings.retrain)
         logger.info("Promotion gate %s: %s", gate.hash[:12], gate)
-        for name, step in (("rollout", driver.step), ("retrain", retrainer.step)):
-            threading.Thread(target=self._repeat, args=(step,), name=name, daemon=True).start()
+        self._drift, self._gauges = DriftWatch(registry.package_of, settings.drift), DriftGauges()
+        poll_s, period_s = settings.retrain.poll_s, settings.drift.period_s
+        self._start("rollout", driver.step, poll_s)
+        self._start("retrain", retrainer.step, poll_s)
+        self._start("drift", self._watch_drift, period_s, nice=_NICE)
         observer = Observer(database, registry, settings.retrain, self._stopped)
         threading.Thread(target=observer.run, name="observe", daemon=True).start()
 
-    def _repeat(self, step: Callable[[], None]) -> None:
+    def _start(self, name: str, step: Callable[[], None], period_s: float, nice: int = 0) -> None:
+        work = (step, period_s, nice)
+        threading.Thread(target=self._repeat, args=work, name=name, daemon=True).start()
+
+    def _repeat(self, step: Callable[[], None], period_s: float, nice: int) -> None:
         """One of the loops. Nothing ends it but the replica's own end."""
+        os.nice(nice)  # on Linux, the thread's own
         while not self._stopped.is_set():
-            wait_s = self._settings.retrain.poll_s
+            wait_s = period_s
             try:
                 step()
             except Stopped:
@@ -113,7 +128,14 @@ class Trainer:
 
     def report(self, report: ReplicaReport) -> None:
         """Take in what a classifier replica says of itself."""
-        self._reports.put(report)
+        if report.sample is not None:
+            self._drift.take(report.sample)
+        self._reports.put(replace(report, sample=None))
+
+    @_as_value
+    def drift(self) -> dict[str, Any]:
+        """What live traffic says; see `GET /data/summary`."""
+        return self._drift.summary
 
     @_as_value
     def status(self) -> dict[str, Any]:
@@ -187,12 +209,16 @@ class Trainer:
     def check_health(self) -> None:
         """Raise if one of the loops has ended, so that Serve replaces the replica."""
         alive = {thread.name for thread in threading.enumerate()}
-        if not {"rollout", "retrain"} <= alive:
+        if not {"rollout", "retrain", "drift"} <= alive:
             raise RuntimeError("a loop of the trainer has ended")
 
     def __del__(self) -> None:
         """Serve calls it when the replica is to end; the loops then leave things to the next."""
         self._stopped.set()
+
+    def _watch_drift(self) -> None:
+        self._drift.step()
+        self._gauges.set(self._drift.summary)
 
     def _waiting(self) -> dict[str, Any]:
         waiting = Waiting.of(self._uploads.counts(), self._settings.retrain)

@@ -17,11 +17,13 @@ import ray
 from data.ham10000 import Ham10000, LesionImage
 from models.architecture import load_classifier
 from models.classes import CLASSES
+from models.drift_reference import DriftReference
 from models.errors import InvalidConfiguration, InvalidDataset, InvalidPackage
 from models.features import load_replay
 from models.head import Head
 from models.package import (
     CARD_FILE,
+    DRIFT_FILE,
     GRAPH_FILE,
     MANIFEST_FILE,
     NOVELTY_FILE,
@@ -32,7 +34,7 @@ from models.package import (
 )
 from models.reference import Reference, check_reference
 from serve_app.engines.openvino_cpu import OpenVinoEngine
-from tests.models.packages import PACKAGE_FILES
+from tests.models.packages import PACKAGE_FILES, edit_manifest
 from tests.training.retraining.test_head_work import write_uploads
 from training.group import Group
 from training.ray_run import WorkersUnavailable
@@ -110,6 +112,7 @@ def test_the_package_is_the_champion_but_for_its_head(
         WEIGHTS_FILE: False,
         GRAPH_FILE: False,
         REFERENCE_FILE: False,
+        DRIFT_FILE: False,
     }.items():
         assert (package.manifest.files[name] == tiny_package.manifest.files[name]) is same, name
     one, other = (load_classifier(p.file(WEIGHTS_FILE)) for p in (package, tiny_package))
@@ -119,6 +122,32 @@ def test_the_package_is_the_champion_but_for_its_head(
     assert decision.novelty_threshold == before.novelty_threshold
     assert decision.logit_shift == before.logit_shift
     assert package.manifest.metrics["novelty"] == tiny_package.manifest.metrics["novelty"]
+
+
+def test_the_drift_reference_is_the_champions_but_for_the_answers(
+    finished: Challenger, tiny_package: ModelPackage
+) -> None:
+    one, other = (
+        DriftReference.load(package.file(DRIFT_FILE))
+        for package in (finished.package, tiny_package)
+    )
+    assert np.array_equal(one.statistics, other.statistics)
+    assert np.array_equal(one.labels, other.labels)
+    right = one.logits.argmax(axis=1) == one.labels
+    validation: Any = finished.package.manifest.metrics["validation"]
+    assert right.mean() == pytest.approx(validation["accuracy"])
+
+
+def test_of_a_champion_without_a_drift_reference_none_is_made(
+    tmp_path: Path, tiny_package: ModelPackage, images: tuple[LesionImage, ...]
+) -> None:
+    old = shutil.copytree(tiny_package.folder, tmp_path / "old")
+    (old / DRIFT_FILE).unlink()
+    edit_manifest(old, lambda manifest: manifest["files"].pop(DRIFT_FILE))
+    package = ModelPackage.load(old)
+    _work_done(tmp_path / "runs", package, images)
+    made = run_head(package, images, **_arguments(tmp_path / "runs")).package
+    assert set(made.manifest.files) == {*PACKAGE_FILES} - {DRIFT_FILE}
 
 
 def test_the_package_serves(finished: Challenger) -> None:

@@ -1,0 +1,1 @@
+"""The drift watch: live traffic beside what the champion was validated on."""
