@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from importlib.metadata import EntryPoint
 
 import pytest
@@ -10,7 +13,10 @@ from models.errors import InvalidConfiguration
 from serve_app.app import build
 from serve_app.telemetry import tracing
 from serve_app.telemetry.tracing import exporters
+from tests.conftest import PROJECT, free_port, tracing_to
+from tests.serve_app.telemetry.receiver import Receiver
 
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318"}
 HTTP = {"OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"}
 
@@ -73,6 +79,35 @@ def test_a_server_without_the_extra_says_so_when_it_is_built(
     monkeypatch.setenv(*next(iter(ENDPOINT.items())))
     with pytest.raises(InvalidConfiguration, match="extra `tracing`"):
         build({})
+
+
+@pytest.mark.parametrize("sampler", ["always_on", "parentbased_always_off"])
+def test_the_spans_of_another_process_arrive(sampler: str) -> None:
+    """The SDK's own variables count: the sampler here, and the attributes of the resource."""
+    code = (
+        "from serve_app.telemetry import tracing, trace_context\n"
+        "from opentelemetry.trace import set_span_in_context\n"
+        f"parent = trace_context.parse(['00-{TRACE}-00f067aa0ba902b7-01'], [])\n"
+        "begin = tracing.tracer().start_span\n"
+        "begin('of nobody').end()\n"
+        "begin('of a client', set_span_in_context(trace_context.as_parent(parent))).end()\n"
+    )
+    with Receiver(port := free_port()) as receiver:
+        environment = {
+            **os.environ,
+            **tracing_to(port),
+            "OTEL_TRACES_SAMPLER": sampler,
+            "OTEL_RESOURCE_ATTRIBUTES": "deployment.environment.name=a-test",
+        }
+        subprocess.run([sys.executable, "-c", code], env=environment, check=True, cwd=PROJECT)
+        spans = receiver.until(lambda found: any(each.name == "of a client" for _, each in found))
+    names = {span.name for _, span in spans}
+    assert names == {"of a client"} | ({"of nobody"} if sampler == "always_on" else set())
+    (resource,) = {tuple(sorted(resource.items())) for resource, _ in spans}
+    said = dict(resource)
+    assert said["service.name"] == "dermserve"
+    assert said["deployment.environment.name"] == "a-test"
+    assert said["process.pid"] != os.getpid()
 
 
 def test_a_process_says_which_it_is() -> None:
