@@ -222,13 +222,21 @@ def predict_folder(job: FolderJob, paths: list[str], started: float) -> FolderSu
             f"The job ended early: {reason} What is in {job.output} is not all of it; remove it "
             "and begin anew."
         ) from error
-    summary = _summarise(job, files, place, time.monotonic() - started)
+    summary = summarise(job, files, place, time.monotonic() - started)
     with files.open(f"{place}/{SUMMARY_FILE}", "w") as file:
         file.write(json.dumps(asdict(summary), indent=2) + "\n")
     return summary
 
 
-def _summarise(job: FolderJob, files: Any, place: str, seconds: float) -> FolderSummary:
+def summarise(job: FolderJob, files: Any, place: str, seconds: float) -> FolderSummary:
+    """Count the rows that were written.
+
+    Args:
+        job: that wrote them.
+        files: filesystem of the output, as fsspec has it.
+        place: of the output in it.
+        seconds: that the job took.
+    """
     from serve_app.schemas import RESEARCH_USE
 
     written = pads.dataset(

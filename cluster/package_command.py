@@ -23,8 +23,12 @@ def package(
         Path, typer.Option(help="Folder for the model package; one in it is replaced.")
     ],
     version: Annotated[str, typer.Option(help="Name of the new version.")],
-    config: Annotated[Path, typer.Option(help="Recipe of the training, for the record.")] = FOLDER
-    / "training.yaml",
+    config: Annotated[
+        Path,
+        typer.Option(
+            help="Recipe of the training, for the record.", show_default="configs/training.yaml"
+        ),
+    ] = FOLDER / "training.yaml",
     history: Annotated[
         Path | None,
         typer.Option(help="JSON lines, one for each epoch, for the report's curves."),

@@ -37,7 +37,9 @@ def train(
         ),
     ] = None,
     version: Annotated[str, typer.Option(help="Name of the new version.")] = "1",
-    config: Annotated[Path, typer.Option(help="Recipe.")] = FOLDER / "training.yaml",
+    config: Annotated[
+        Path, typer.Option(help="Recipe.", show_default="configs/training.yaml")
+    ] = FOLDER / "training.yaml",
     workers: Annotated[
         int | None,
         typer.Option(help="Ray Train workers, instead of the recipe's; 0 trains without Ray."),

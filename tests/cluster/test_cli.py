@@ -158,3 +158,4 @@ def test_its_documentation_is_up_to_date(tmp_path: Path) -> None:
         capture_output=True,
     )
     assert written.read_text() == (PROJECT / "docs" / "cli.md").read_text()
+    assert str(PROJECT) not in written.read_text()

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import fsspec
 import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
 import pytest
 
 from cluster.exit_code import CommandFailed
@@ -17,6 +19,7 @@ from cluster.folder_prediction import (
     FolderJob,
     list_images,
     plan_job,
+    summarise,
 )
 from cluster.offline_classifier import OfflineClassifier
 from cluster.served_files import read
@@ -92,6 +95,28 @@ def test_the_model_is_the_same_for_the_whole_job(
     assert (job.folder, job.output) == (str(tmp_path / "in"), str(tmp_path / "out"))
     assert plan_job("s3://a/b", "o", "csv", "./c", "auto", 1, 1).package == str(tmp_path / "c")
     assert plan_job("s3://a/b", "o", "csv", "2", "auto", 1, 1).folder == "s3://a/b"
+
+
+@pytest.mark.parametrize("format_", ["parquet", "csv", "jsonl"])
+def test_rows_are_counted_where_they_were_written(
+    pictures: Path, tmp_path: Path, format_: FileFormat
+) -> None:
+    """Written by the functions that Ray Data writes a block with."""
+    job = _job(str(pictures), format_)
+    table = pa.Table.from_pylist(_rows(job, list_images(str(pictures))), SCHEMA)
+    folder = tmp_path / "rows"
+    folder.mkdir()
+    for number in range(2):
+        path = str(folder / f"{number}.{format_}")
+        if format_ == "parquet":
+            pyarrow.parquet.write_table(table, path)
+        elif format_ == "csv":
+            pyarrow.csv.write_csv(table, path)
+        else:
+            table.to_pandas().to_json(path, orient="records", lines=True)
+    files, place = fsspec.url_to_fs(str(folder))
+    summary = summarise(job, files, place, 1.0)
+    assert (summary.files, summary.failed, summary.model_version) == (10, 4, "2")
 
 
 def test_an_output_is_not_written_over(tmp_path: Path) -> None:
