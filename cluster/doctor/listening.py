@@ -43,7 +43,7 @@ class ListeningFacts:
 
     ports: tuple[OpenPort, ...]
     users: tuple[int, ...]
-    """Ports for users: HTTP, gRPC and HTTPS."""
+    """Ports for users: HTTP first, gRPC and HTTPS."""
     keys: bool | Unseen
     """Whether there is an API key."""
     asks_for_token: bool | None
@@ -104,7 +104,13 @@ def check(facts: ListeningFacts) -> list[Finding]:
         left[:] = [each for each in left if each not in taken]
         return taken
 
-    users = take(lambda each: each.role in ("haproxy", "proxy") and each.port in facts.users)
+    # The gRPC of Serve's own proxy is open wherever HTTP listens; replicas refuse strangers there.
+    users = take(
+        lambda each: (
+            (each.role == "haproxy" and each.port in facts.users)
+            or (each.role == "proxy" and each.port == facts.users[0])
+        )
+    )
     if users:
         found.append(_users(users, facts.keys))
     admin = take(lambda each: each.role == "haproxy")

@@ -49,6 +49,12 @@ def test_users_without_a_key(port: int) -> None:
     assert verdicts(check(_open("haproxy", port, keys=True))) == ["ok"]
 
 
+def test_the_python_proxys_http_without_a_key_and_its_grpc() -> None:
+    assert "proxy 8000" in one(check(_open("proxy", 8000)), "wrong").message
+    assert verdicts(check(_open("proxy", 9000))) == ["ok"]
+    assert verdicts(check(_open("proxy", 9000, token=False))) == ["wrong"]
+
+
 def test_keys_that_cannot_be_seen() -> None:
     assert one(check(_open("proxy", 8000, keys=Unseen("The catalogue is away."))), "not checked")
 
