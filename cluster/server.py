@@ -162,7 +162,9 @@ class LocalServer:
             if lost is None:
                 ray.shutdown()
             else:  # which would wait for what is gone
-                worker.global_worker.node.kill_all_processes(check_alive=False, wait=True)
+                worker.global_worker.node.kill_all_processes(  # type: ignore[union-attr]
+                    check_alive=False, wait=True
+                )
             end(sockets)  # what outlived its manager would keep the port
             for node in self._nodes:  # where Ray has each node's HAProxy
                 remove_pem(Path(RAY_SERVE_HAPROXY_CONFIG_FILE_LOC).parent / node)

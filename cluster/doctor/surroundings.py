@@ -13,11 +13,12 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from cluster.addresses import DASHBOARD_PORT
 from cluster.doctor.processes import ServerProcess, find_processes
 from cluster.doctor.serve_state import ServeState, ask_dashboard
 from cluster.doctor.subject import Unseen, seen
 from cluster.environment import ray_environment
-from cluster.server import APPLICATION, DASHBOARD_PORT
+from cluster.server import APPLICATION
 from data.catalogue.database import CATALOGUE_VARIABLE
 from data.image_store import IMAGES_VARIABLE
 from models.configuration import read_yaml
