@@ -24,6 +24,7 @@ WORKDIR /srv/dermserve
 COPY --from=build /opt/dermserve /opt/dermserve
 COPY locustfile.py ./
 COPY benchmarks/*.py benchmarks/
+COPY benchmarks/locust_load/*.py benchmarks/locust_load/
 COPY data/*.py data/
 COPY models/*.py models/
 COPY cluster/docker/health.py /usr/local/lib/dermserve/health.py

@@ -15,7 +15,7 @@ ENV PIP_NO_CACHE_DIR=1 \
 RUN python3 -m venv /opt/dermserve
 WORKDIR /build
 COPY pyproject.toml constraints.txt cluster/docker/requirements.py ./
-RUN python requirements.py --dependencies --extra postgres > requirements.txt
+RUN python requirements.py --dependencies --extra postgres --extra s3 --extra tracing > requirements.txt
 
 FROM build AS build-gpu
 RUN pip install --constraint constraints.txt --requirement requirements.txt

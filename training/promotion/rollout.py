@@ -158,8 +158,7 @@ class RolloutDriver:
         )
         observation = rollout.observation or {}
         until = datetime.fromisoformat(observation["until"])
-        # The wall clock says what a trainer before this one has left of the window; that clock may
-        # jump, so it has no say in how long this one watches.
+        # The wall clock, which may jump, says only what a trainer before this one has left.
         left_s = (until - datetime.now(timezone.utc)).total_seconds()
         deadline = time.monotonic() + min(max(left_s, 0), self._gate.observation.window_s)
         while True:
