@@ -164,7 +164,7 @@ def serve_config_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = yaml.safe_load((PROJECT / "serve_config.yaml").read_text())
     (trainer,) = (each for each in config["applications"] if each["name"] == "trainer")
     recipe = yaml.safe_load((PROJECT / "configs" / "training.yaml").read_text())
-    recipe["drift"] |= {"window": 100, "minimum": 60, "span_s": 0.1, "period_s": 0.5}
+    recipe["drift"] |= {"window": 100, "minimum": 60, "span_s": 0.1, "period_s": 1.0}
     (folder / "training.yaml").write_text(yaml.safe_dump(recipe))
     trainer["args"] = {
         "promotion": str(folder / "promotion.yaml"),

@@ -6,14 +6,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from data.synthetic import synthetic_lesion
+from models.architecture import load_classifier
 from models.classes import CLASSES
 from models.errors import InvalidPackage
-from models.package import DRIFT_FILE, ModelPackage
+from models.package import DRIFT_FILE, WEIGHTS_FILE, ModelPackage
 from tests.models.packages import write_small_package
 from tests.training.drift.packages import reference_of, write_watched_package
-from training.drift.assessment import WatchedModel, assess
+from training.drift.assessment import Assessment, WatchedModel, assess
 from training.drift.window import LiveRows
+from training.predictions import describe_pixels
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +93,22 @@ def test_images_that_are_all_the_same(model: WatchedModel) -> None:
     found = assess(model, same)
     assert found.embedding.p_value == 0.001
     assert found.class_mix.p_value == 0.0001
+
+
+def test_a_trained_network_tells_negatives_from_lesions(tiny_package: ModelPackage) -> None:
+    watched = WatchedModel.load(tiny_package)
+    network = load_classifier(tiny_package.file(WEIGHTS_FILE))
+    lesions = np.stack(
+        [synthetic_lesion(code, seed, 224, 224) for seed in range(500, 508) for code in CLASSES]
+    )
+
+    def found(pixels: np.ndarray) -> Assessment:
+        said = describe_pixels(network, torch.from_numpy(pixels).permute(0, 3, 1, 2))
+        return assess(watched, LiveRows(said.statistics.numpy(), said.logits.numpy()))
+
+    lesion, negative = found(lesions).embedding, found(255 - lesions).embedding
+    assert negative.p_value < 0.01
+    assert negative.mmd > lesion.mmd
 
 
 def test_a_package_without_a_reference(tmp_path: Path) -> None:
