@@ -28,7 +28,6 @@ from data.catalogue.keys import Keys
 from data.catalogue.uploads import Uploads
 from data.image_store import IMAGES_VARIABLE, ImageStore
 from data.synthetic import synthetic_jpeg
-from models.package import CHAMPION_VARIABLE, ModelPackage
 from models.tracking_uri import REGISTRY_VARIABLE
 from tests.cluster.hosts import Host, Network, why_not
 from tests.cluster.load import load, report
@@ -139,9 +138,7 @@ def _config(folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def cluster(
-    tiny_package: ModelPackage, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Cluster]:
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     if (reason := why_not()) is not None:
         pytest.skip(reason)
     found_binaries = binaries()
@@ -176,7 +173,6 @@ def cluster(
                     CATALOGUE_VARIABLE: catalogue,
                     IMAGES_VARIABLE: f"s3://{BUCKET}/images",
                     RUNS_VARIABLE: str(folder / "runs"),
-                    CHAMPION_VARIABLE: str(tiny_package.folder),
                 }
                 head, *others = network.hosts
                 cluster = Cluster(head, others, environment, folder, store, key)
