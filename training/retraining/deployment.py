@@ -41,6 +41,9 @@ _NICE = 15
 """Of the drift watch, which computes for most of a second now and then: on a busy machine a tenth
 of a core is left for it."""
 
+_SHOWN_EVERY_S = 5.0
+"""Ray exports a gauge that was set since it last exported, and forgets one after a while."""
+
 Arguments = ParamSpec("Arguments")
 Answer = TypeVar("Answer")
 
@@ -101,7 +104,8 @@ class Trainer:
         poll_s, period_s = settings.retrain.poll_s, settings.drift.period_s
         self._start("rollout", driver.step, poll_s)
         self._start("retrain", retrainer.step, poll_s)
-        self._start("drift", self._watch_drift, period_s, nice=_NICE)
+        self._start("drift", self._drift.step, period_s, nice=_NICE)
+        self._start("drift gauges", self._show_drift, _SHOWN_EVERY_S)
         observer = Observer(database, registry, settings.retrain, self._stopped)
         threading.Thread(target=observer.run, name="observe", daemon=True).start()
 
@@ -216,8 +220,7 @@ class Trainer:
         """Serve calls it when the replica is to end; the loops then leave things to the next."""
         self._stopped.set()
 
-    def _watch_drift(self) -> None:
-        self._drift.step()
+    def _show_drift(self) -> None:
         self._gauges.set(self._drift.summary)
 
     def _waiting(self) -> dict[str, Any]:
