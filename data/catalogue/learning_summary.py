@@ -47,7 +47,7 @@ def summarise_learning(database: Database) -> LearningSummary:
     with database.reading() as session:
         active = session.scalars(select(RunRow).where(RunRow.active == 1)).one_or_none()
         last = session.scalars(decided.limit(1)).one_or_none()
-        counted: dict[Any, int] = dict(session.execute(runs).tuples().all())
+        counted: dict[Any, int] = {state: number for state, number in session.execute(runs)}
         moved: dict[Any, int] = {
             (kind, state): count for kind, state, count in session.execute(rollouts)
         }

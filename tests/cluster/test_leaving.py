@@ -31,7 +31,7 @@ def test_the_replicas_below_a_process(node: subprocess.Popen[bytes]) -> None:
     while not (found := replicas_below(node.pid)):
         assert node.poll() is None
     (replica,) = found
-    assert replicas_below(os.getpid()) == found
+    assert replica in replicas_below(os.getpid())  # beside those of a server of other tests
     assert replicas_below(replica) == []
     assert not wait_for_replicas(node.pid, 0, lambda: False)
     assert wait_for_replicas(node.pid, 60, lambda: True)

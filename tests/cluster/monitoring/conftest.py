@@ -21,11 +21,15 @@ _SEEDS = itertools.count(31_000)
 
 @pytest.fixture(scope="session")
 def busy_server(server: LocalServer, jpeg: bytes) -> LocalServer:
-    """The server after predictions, an upload, a retraining and what follows from it."""
+    """The server after predictions, an upload, a retraining and what follows from it.
+
+    Its champion is the one from before, which other tests know.
+    """
     with httpx.Client(base_url=server.url, timeout=60) as client:
         for _ in range(3):
             assert client.post("/predict", content=jpeg).status_code == 200
         missing = _idle(client)["waiting"]["missing"]
+        champion = client.get("/models").json()["champion"]
         labels = [CLASSES[index % len(CLASSES)] for index in range(missing)]
         files = [("files", ("a.jpg", synthetic_jpeg(code, next(_SEEDS)))) for code in labels]
         response = client.post("/upload/bulk", files=files, data={"labels": labels})
@@ -34,6 +38,11 @@ def busy_server(server: LocalServer, jpeg: bytes) -> LocalServer:
         while (status := _idle(client))["last"] is None:
             assert time.monotonic() < deadline, status
             time.sleep(0.2)
+        if client.get("/models").json()["champion"] != champion:
+            response = client.post("/models/rollback")
+            assert response.status_code == 202, response.text
+            _idle(client)
+            assert client.get("/models").json()["champion"] == champion
     return server
 
 
