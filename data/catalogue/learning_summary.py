@@ -47,7 +47,8 @@ def summarise_learning(database: Database) -> LearningSummary:
     with database.reading() as session:
         active = session.scalars(select(RunRow).where(RunRow.active == 1)).one_or_none()
         last = session.scalars(decided.limit(1)).one_or_none()
-        counted: dict[Any, int] = {state: number for state, number in session.execute(runs)}
+        rows: Any = session.execute(runs).all()
+        counted: dict[Any, int] = dict(rows)
         moved: dict[Any, int] = {
             (kind, state): count for kind, state, count in session.execute(rollouts)
         }
