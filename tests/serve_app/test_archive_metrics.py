@@ -15,7 +15,7 @@ ERRORS = "dermserve_archive_errors"
 
 
 def test_the_callers_errors_are_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    told = record_told(monkeypatch)
+    told = record_told(monkeypatch, ERRORS)
     metrics = ArchiveMetrics()
     assert len(told) == 3  # they begin at zero
     metrics.count_error(NotFound("no such upload"))
@@ -27,7 +27,7 @@ def test_the_callers_errors_are_not_counted(monkeypatch: pytest.MonkeyPatch) -> 
 async def test_an_archive_counts_its_errors(
     archive: Archive, jpeg: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told = record_told(monkeypatch)
+    told = record_told(monkeypatch, ERRORS)
     await archive.get("0" * 32)  # is not there
     assert not told
 

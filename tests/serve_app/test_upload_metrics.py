@@ -9,9 +9,11 @@ from serve_app.upload import Verdict
 from serve_app.upload_metrics import UploadMetrics
 from tests.serve_app.told import record_told, value_of
 
+UPLOADS = "dermserve_uploads"
+
 
 def test_every_file_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    told = record_told(monkeypatch)
+    told = record_told(monkeypatch, UPLOADS)
     metrics = UploadMetrics()
     assert len(told) == 6  # they begin at zero
     metrics.count([], 0)
@@ -27,11 +29,11 @@ def test_every_file_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_files_that_never_reach_the_archive_are_counted_too(
     api: httpx.AsyncClient, jpeg: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told = record_told(monkeypatch)
+    told = record_told(monkeypatch, UPLOADS)
     files = [("files", ("a.jpg", content)) for content in (jpeg, jpeg, b"")]
     labels = ["nv", "no class", "mel"]
     response = await api.post("/upload/bulk", files=files, data={"labels": labels})
     counts = {name: count for name, count in response.json()["counts"].items() if count}
     assert counts == {"accepted": 1, "rejected": 2}
     for verdict, count in counts.items():
-        assert value_of(told, "dermserve_uploads", verdict=verdict) == count
+        assert value_of(told, UPLOADS, verdict=verdict) == count
