@@ -381,10 +381,10 @@ async def test_an_image_that_fails_is_counted_and_its_neighbours_are_not(
     await replica.swap_to(champion)
     before = LoadedModel.forward
 
-    def forward(model: LoadedModel, batch: list[Pixels]) -> Any:
+    def forward(model: LoadedModel, batch: list[Pixels], *others: Any) -> Any:
         if any((image == 77).all() for image in batch):
             raise RuntimeError("a kernel failed")
-        return before(model, batch)
+        return before(model, batch, *others)
 
     monkeypatch.setattr(LoadedModel, "forward", forward)
     images = lesions.copy()
