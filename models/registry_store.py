@@ -219,7 +219,13 @@ class RegistryStore:
     def _set_history(self, numbers: list[int]) -> None:
         with registry_errors(self.uri):
             text = json.dumps(numbers[-_MAX_HISTORY:])
-            self._client.set_registered_model_tag(MODEL, HISTORY_TAG, text)
+            try:
+                self._client.set_registered_model_tag(MODEL, HISTORY_TAG, text)
+            except _mlflow_exception() as error:
+                # Of two first writers at once, MLflow has the second one make the tag again.
+                if "IntegrityError" not in str(error):
+                    raise
+                self._client.set_registered_model_tag(MODEL, HISTORY_TAG, text)
 
 
 def _alias(model: RegisteredModel) -> int | None:

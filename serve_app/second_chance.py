@@ -26,8 +26,9 @@ logger = logging.getLogger("ray.serve")
 TRIES = 3
 """Of one image, the first included: one may take so many replicas with it, and no more."""
 
-# The replicas of a machine that goes down die one after the other, within a moment.
-_PAUSES_S = (0.1, 0.5)
+# The replicas of a machine that goes down die one after the other, within a moment; and where the
+# dead one was alone, Serve needs up to two seconds to notice and not to send to it again.
+_PAUSES_S = (0.2, 2.5)
 
 Payload = TypeVar("Payload")
 Answers = list[Classification | Exception]

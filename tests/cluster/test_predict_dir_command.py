@@ -83,9 +83,10 @@ def test_its_other_formats(shell: Shell, pictures: Path, tmp_path: Path, format_
         if format_ == "jsonl":
             rows = [json.loads(line) for line in path.read_text().splitlines()]
         else:
+            text = io.StringIO(path.read_text())
             rows = [
                 {**row, **{c: float(row[c]) for c in COLUMNS if c[:2] == "p_" and row[c]}}
-                for row in csv.DictReader(path.open())
+                for row in csv.DictReader(text)
             ]
             for row in rows:
                 if row["calls_for_action"]:

@@ -29,13 +29,20 @@ def client(server: LocalServer) -> Iterator[httpx.Client]:
 
 
 def _replica_pid(stage: str) -> int:
+    title = f"ray::ServeReplica:dermserve:{stage}"
     (pid,) = [
         process.pid
         for process in psutil.Process().children(recursive=True)
-        if process.cmdline()
-        and process.cmdline()[0].startswith(f"ray::ServeReplica:dermserve:{stage}")
+        if _title(process).startswith(title)
     ]
     return pid
+
+
+def _title(process: psutil.Process) -> str:
+    try:
+        return "".join(process.cmdline()[:1])
+    except psutil.Error:  # it has ended since, perhaps because we killed it
+        return ""
 
 
 @contextlib.contextmanager
