@@ -43,6 +43,14 @@ def busy_server(server: LocalServer, jpeg: bytes) -> LocalServer:
             assert response.is_success, response.text
             _idle(client)
             assert client.get("/models").json()["champion"] == champion
+        deadline = time.monotonic() + PATIENCE_S
+        # As many images as the drift watch wants to have seen of this champion.
+        images = [synthetic_jpeg(code, next(_SEEDS)) for code in CLASSES * 2]
+        files = [("files", ("a.jpg", image)) for image in images * 5]
+        while client.get("/data/summary").json()["drift"]["embedding"] is None:
+            assert time.monotonic() < deadline, "the drift watch says nothing"
+            assert client.post("/predict/batch", files=files).status_code == 200
+            time.sleep(0.2)
     return server
 
 
