@@ -42,7 +42,6 @@ WRITE_TIMEOUT_S = 30.0
 POLL_S = 0.2
 ROLLBACKS = ("rollback", "automatic_rollback")
 
-
 Answer = TypeVar("Answer")
 
 
@@ -158,7 +157,7 @@ class RolloutDriver:
         )
         observation = rollout.observation or {}
         until = datetime.fromisoformat(observation["until"])
-        # The wall clock, which may jump, says only what a trainer before this one has left.
+        # The wall clock, which may jump, has no say but in what a trainer before this one has left.
         left_s = (until - datetime.now(timezone.utc)).total_seconds()
         deadline = time.monotonic() + min(max(left_s, 0), self._gate.observation.window_s)
         while True:
