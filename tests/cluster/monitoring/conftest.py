@@ -46,7 +46,7 @@ def busy_server(server: LocalServer, jpeg: bytes) -> LocalServer:
         deadline = time.monotonic() + PATIENCE_S
         # As many images as the drift watch wants to have seen of this champion.
         images = [synthetic_jpeg(code, next(_SEEDS)) for code in CLASSES * 2]
-        files = [("files", ("a.jpg", image)) for image in images * 5]
+        files = [("files", ("a.jpg", image)) for image in images * 4]
         while client.get("/data/summary").json()["drift"]["embedding"] is None:
             assert time.monotonic() < deadline, "the drift watch says nothing"
             assert client.post("/predict/batch", files=files).status_code == 200

@@ -71,6 +71,8 @@ class PrometheusProcess:
     def get(self, path: str, **parameters: str) -> Any:
         """The `data` of an answer of its API."""
         response = httpx.get(f"http://{self.address}/api/v1/{path}", params=parameters)
+        if response.status_code == 503:  # it listens, and is not ready yet
+            response.raise_for_status()
         answer = response.json()
         assert answer["status"] == "success", (parameters, answer)
         return answer["data"]
