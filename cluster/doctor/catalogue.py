@@ -9,8 +9,9 @@ from sqlalchemy import text
 
 from cluster.doctor.finding import Finding, ok, warning, wrong
 from cluster.doctor.place import unmakeable
-from cluster.doctor.subject import Subject, Unseen
+from cluster.doctor.subject import Subject
 from cluster.doctor.surroundings import Surroundings
+from cluster.doctor.unseen import Unseen
 from data.catalogue.database import CATALOGUE_VARIABLE, Database, catalogue_url, parse_url
 from data.catalogue.failures import sqlite_file
 from data.catalogue.keys import Keys

@@ -10,8 +10,9 @@ from urllib.parse import urlsplit
 from cryptography import x509
 
 from cluster.doctor.finding import Finding, not_checked, ok, warning, wrong
-from cluster.doctor.subject import Subject, Unseen
+from cluster.doctor.subject import Subject
 from cluster.doctor.surroundings import Surroundings
+from cluster.doctor.unseen import Unseen
 from cluster.tls import Tls, pem_of, tls_of
 from models.errors import InvalidConfiguration
 from serve_app.access.reach import TLS_CERTIFICATE_VARIABLE, is_loopback

@@ -9,8 +9,9 @@ from email.utils import parsedate_to_datetime
 import httpx
 
 from cluster.doctor.finding import Finding, not_checked, ok, warning, wrong
-from cluster.doctor.subject import Subject, Unseen
+from cluster.doctor.subject import Subject
 from cluster.doctor.surroundings import Surroundings
+from cluster.doctor.unseen import Unseen
 from models.package import BUNDLED_CHAMPION, MANIFEST_FILE, Manifest
 
 SLACK_S = 2.0

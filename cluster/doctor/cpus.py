@@ -9,8 +9,9 @@ from typing import Any
 
 from cluster.doctor.cgroup import allowance_of
 from cluster.doctor.finding import Finding, continued, not_checked, ok, warning, wrong
-from cluster.doctor.subject import Subject, Unseen
+from cluster.doctor.subject import Subject
 from cluster.doctor.surroundings import Surroundings
+from cluster.doctor.unseen import Unseen
 
 _BUSY = ("preprocessor", "classifier")
 """Deployments whose replicas keep as many cores busy as `threads` says."""

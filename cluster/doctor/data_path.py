@@ -10,8 +10,9 @@ from urllib.parse import urlsplit
 
 from cluster.doctor.finding import Finding, not_checked, ok, warning, wrong
 from cluster.doctor.processes import ServerProcess
-from cluster.doctor.subject import Subject, seen
+from cluster.doctor.subject import Subject
 from cluster.doctor.surroundings import Surroundings
+from cluster.doctor.unseen import seen
 from cluster.environment import EDGE
 
 CHAIN = ("ingress", "preprocessor", "classifier")

@@ -11,8 +11,9 @@ import psutil
 
 from cluster.doctor.finding import Finding, not_checked, ok, warning, wrong
 from cluster.doctor.processes import ServerProcess
-from cluster.doctor.subject import Subject, Unseen
+from cluster.doctor.subject import Subject
 from cluster.doctor.surroundings import Surroundings
+from cluster.doctor.unseen import Unseen
 from data.catalogue.database import catalogue_url, parse_url
 from data.catalogue.failures import sqlite_file
 from data.image_store import images_url

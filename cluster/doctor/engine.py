@@ -9,8 +9,9 @@ from typing import Any
 
 from cluster.doctor.finding import Finding, not_checked, ok, warning, wrong
 from cluster.doctor.model import package_of, wished_of
-from cluster.doctor.subject import Subject, Unseen
+from cluster.doctor.subject import Subject
 from cluster.doctor.surroundings import Surroundings
+from cluster.doctor.unseen import Unseen
 from models.errors import DermServeError
 from models.package import INT8_GRAPH_FILE
 

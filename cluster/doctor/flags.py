@@ -10,8 +10,9 @@ from dotenv import dotenv_values
 
 from cluster.doctor.finding import Finding, ok, warning, wrong
 from cluster.doctor.processes import ServerProcess
-from cluster.doctor.subject import Subject, Unseen, seen
+from cluster.doctor.subject import Subject
 from cluster.doctor.surroundings import Surroundings
+from cluster.doctor.unseen import Unseen, seen
 from cluster.environment import ENVIRONMENT_FILE
 from data.catalogue.database import CATALOGUE_VARIABLE, catalogue_url
 from data.image_store import IMAGES_VARIABLE, images_url

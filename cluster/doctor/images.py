@@ -8,8 +8,9 @@ from pathlib import Path
 
 from cluster.doctor.finding import Finding, ok, wrong
 from cluster.doctor.place import unmakeable
-from cluster.doctor.subject import Subject, Unseen
+from cluster.doctor.subject import Subject
 from cluster.doctor.surroundings import Surroundings
+from cluster.doctor.unseen import Unseen
 from data.catalogue.audit import catalogue_id
 from data.catalogue.database import Database
 from data.catalogue.schema import SCHEMA_VERSION

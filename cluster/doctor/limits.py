@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from cluster.doctor.finding import Finding, ok, warning, wrong
-from cluster.doctor.subject import Subject, Unseen
+from cluster.doctor.subject import Subject
 from cluster.doctor.surroundings import Declared, Surroundings
+from cluster.doctor.unseen import Unseen
 from cluster.edge import DEFAULT_MAX_REQUESTS, MAX_REQUESTS_VARIABLE
 from models.configuration import validate
 from models.errors import InvalidConfiguration

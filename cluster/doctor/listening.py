@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from cluster.doctor.catalogue import has_keys
 from cluster.doctor.finding import Finding, continued, not_checked, ok, warning, wrong
 from cluster.doctor.processes import CLIENT_SERVER, ServerProcess
-from cluster.doctor.subject import Subject, Unseen, seen
+from cluster.doctor.subject import Subject
 from cluster.doctor.surroundings import Surroundings
+from cluster.doctor.unseen import Unseen, seen
 from cluster.tls import DEFAULT_PORT as TLS_PORT
 from cluster.tls import PORT_VARIABLE as TLS_PORT_VARIABLE
 

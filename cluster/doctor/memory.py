@@ -8,8 +8,9 @@ import psutil
 
 from cluster.doctor.cgroup import Allowance, allowance_of
 from cluster.doctor.finding import Finding, ok, warning, wrong
-from cluster.doctor.subject import Subject, Unseen
+from cluster.doctor.subject import Subject
 from cluster.doctor.surroundings import Surroundings
+from cluster.doctor.unseen import Unseen
 
 GIB = 2**30
 NEEDED_BYTES = 3 * GIB

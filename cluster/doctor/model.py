@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from cluster.doctor.finding import Finding, not_checked, ok, warning, wrong
-from cluster.doctor.subject import Subject, Unseen
+from cluster.doctor.subject import Subject
 from cluster.doctor.surroundings import Surroundings
+from cluster.doctor.unseen import Unseen
 from models.errors import DermServeError
 from models.package import ModelPackage
 from models.registered_package import hash_of

@@ -13,7 +13,7 @@ import psutil
 
 from benchmarks.process_tree import ProcessTree, ProcessUse
 from benchmarks.wrk import LoadFailed
-from cluster.doctor.subject import Unseen
+from cluster.doctor.unseen import Unseen
 from serve_app.access.reach import is_loopback
 
 CLIENT_SERVER = "client server"

@@ -9,8 +9,9 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from cluster.doctor.finding import Finding, ok, wrong
-from cluster.doctor.subject import Subject, Unseen
+from cluster.doctor.subject import Subject
 from cluster.doctor.surroundings import Surroundings
+from cluster.doctor.unseen import Unseen
 
 
 @dataclass(frozen=True)

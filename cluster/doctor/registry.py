@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from cluster.doctor.finding import Finding, ok, wrong
 from cluster.doctor.place import unmakeable
-from cluster.doctor.subject import Subject, Unseen
+from cluster.doctor.subject import Subject
 from cluster.doctor.surroundings import Surroundings
+from cluster.doctor.unseen import Unseen
 from models.errors import DermServeError
 from models.registered_version import RegisteredVersion
 from models.registry import Registry

@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 
-from cluster.doctor.subject import Unseen
+from cluster.doctor.unseen import Unseen
 
 TIMEOUT_S = 10.0
 _REFUSED = (401, 403)

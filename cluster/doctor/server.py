@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from cluster.doctor.finding import Finding, continued, not_checked, ok, warning, wrong
-from cluster.doctor.subject import Subject, Unseen
+from cluster.doctor.subject import Subject
 from cluster.doctor.surroundings import Health, Surroundings
+from cluster.doctor.unseen import Unseen
 
 _LOGS = "read its log in /tmp/ray/session_latest/logs/serve"
 

@@ -7,27 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from cluster.doctor.finding import Finding, not_checked
+from cluster.doctor.unseen import Unseen
 
 if TYPE_CHECKING:
     from cluster.doctor.surroundings import Surroundings
 
 Facts = TypeVar("Facts")
-Value = TypeVar("Value")
-
-
-class Unseen(Exception):
-    """There is no way to look at something; the message says why, in a sentence."""
-
-
-def seen(value: Value | Unseen) -> Value:
-    """What was seen.
-
-    Raises:
-        Unseen: if it was not.
-    """
-    if isinstance(value, Unseen):
-        raise value
-    return value
 
 
 @dataclass(frozen=True)

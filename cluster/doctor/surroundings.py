@@ -16,7 +16,7 @@ import httpx
 from cluster.addresses import DASHBOARD_PORT
 from cluster.doctor.processes import ServerProcess, find_processes
 from cluster.doctor.serve_state import ServeState, ask_dashboard
-from cluster.doctor.subject import Unseen, seen
+from cluster.doctor.unseen import Unseen, seen
 from cluster.environment import ray_environment
 from cluster.server import APPLICATION
 from data.catalogue.database import CATALOGUE_VARIABLE

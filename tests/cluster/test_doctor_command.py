@@ -14,8 +14,8 @@ from cluster.doctor.examination import SUBJECTS
 from cluster.doctor.listening import check as check_listening
 from cluster.doctor.listening import gather as gather_listening
 from cluster.doctor.processes import find_processes
-from cluster.doctor.subject import Unseen
 from cluster.doctor.surroundings import look_around
+from cluster.doctor.unseen import Unseen
 from cluster.environment import haproxy_problem
 from cluster.server import LocalServer
 from data.catalogue.database import CATALOGUE_VARIABLE

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from cluster.doctor.serve_state import Node, ServeState
-from cluster.doctor.subject import Unseen
 from cluster.doctor.surroundings import PLACES, Surroundings
+from cluster.doctor.unseen import Unseen
 from tests.data.catalogue.conftest import postgres_server, postgresql_url
 
 __all__ = ["postgres_server", "postgresql_url"]

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import make_url
 
 from cluster.doctor.catalogue import CatalogueFacts, check, gather, has_keys
-from cluster.doctor.subject import Unseen
+from cluster.doctor.unseen import Unseen
 from data.catalogue.api_key import Role
 from data.catalogue.database import CATALOGUE_VARIABLE, Database
 from data.catalogue.keys import Keys

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from cluster.doctor.certificate import CertificateFacts, check, gather
-from cluster.doctor.subject import Unseen
 from cluster.doctor.surroundings import Health, Surroundings
+from cluster.doctor.unseen import Unseen
 from cluster.tls import PORT_VARIABLE
 from serve_app.access.reach import TLS_CERTIFICATE_VARIABLE, TLS_HOST_VARIABLE
 from tests.cluster.certificates import make_certificate

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cluster.doctor.engine import EngineFacts, check, gather
-from cluster.doctor.subject import Unseen
+from cluster.doctor.unseen import Unseen
 from tests.cluster.doctor.conftest import Place
 from tests.cluster.doctor.found import one, verdicts
 

@@ -9,7 +9,7 @@ import pytest
 
 from cluster.doctor.listening import ListeningFacts, OpenPort, check, open_ports
 from cluster.doctor.processes import Listener, ServerProcess
-from cluster.doctor.subject import Unseen
+from cluster.doctor.unseen import Unseen
 from tests.cluster.doctor.found import one, verdicts
 
 DEFAULT = ListeningFacts(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cluster.doctor.model import ModelFacts, check, gather
-from cluster.doctor.subject import Unseen
+from cluster.doctor.unseen import Unseen
 from models.package import CARD_FILE, ModelPackage
 from models.registry import Registry
 from tests.cluster.doctor.conftest import Place

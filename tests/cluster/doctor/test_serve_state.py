@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 from cluster.doctor.serve_state import Node, ServeState, ask_dashboard, ray_token
-from cluster.doctor.subject import Unseen
+from cluster.doctor.unseen import Unseen
+from tests.cluster.doctor.http_server import http_server
 from tests.conftest import free_port
 
 _ANSWERS: dict[str, Any] = {
@@ -56,16 +56,8 @@ def _dashboard(token: str | None, answers: dict[str, Any] = _ANSWERS) -> Iterato
             self.end_headers()
             self.wfile.write(json.dumps(answers[self.path] if status == 200 else "").encode())
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_address[1]}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with http_server(Handler) as url:
+        yield url
 
 
 def test_one_that_asks_for_a_token() -> None:

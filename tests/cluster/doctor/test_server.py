@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from cluster.doctor.server import ServerFacts, check
-from cluster.doctor.subject import Unseen
 from cluster.doctor.surroundings import Health
+from cluster.doctor.unseen import Unseen
 from tests.cluster.doctor.found import one, verdicts
 
 URL = "http://127.0.0.1:8000"

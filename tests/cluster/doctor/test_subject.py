@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from cluster.doctor.finding import Finding, ok
-from cluster.doctor.subject import Subject, Unseen, seen
+from cluster.doctor.subject import Subject
 from cluster.doctor.surroundings import Surroundings
+from cluster.doctor.unseen import Unseen, seen
 
 
 @pytest.fixture

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
 
 from cluster.doctor.serve_state import ServeState
-from cluster.doctor.subject import Unseen
 from cluster.doctor.surroundings import Health, look_around
+from cluster.doctor.unseen import Unseen
 from models.errors import InvalidConfiguration
 from tests.cluster.doctor.conftest import Place
+from tests.cluster.doctor.http_server import http_server
 from tests.conftest import PROJECT, free_port
 
 CONFIG = PROJECT / "serve_config.yaml"
@@ -29,16 +29,8 @@ def _answering(body: bytes) -> Iterator[str]:
             self.end_headers()
             self.wfile.write(body)
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_address[1]}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with http_server(Handler) as url:
+        yield url
 
 
 def test_no_server() -> None:
