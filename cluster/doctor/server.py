@@ -97,7 +97,7 @@ def _applications(facts: ServerFacts) -> list[Finding]:
             deployments = ", ".join(application["deployments"])
             found.append(ok(f"The application {name} runs: {deployments}."))
     return found or [
-        wrong("Serve runs no application.", "Deploy it: `serve deploy serve_config.yaml`.")
+        wrong("Serve runs no application.", "Deploy it: `dermserve deploy serve_config.yaml`.")
     ]
 
 
