@@ -11,7 +11,6 @@ and becomes HAProxy. What it adds:
 - HAProxy's own errors have the form of ours, with advice, instead of Ray's plain 500; under /v2,
   that of the protocol there.
 - With a certificate (`cluster/tls.py`), it encrypts, on a port of its own.
-- A prediction whose replica is lost before it answers goes to the next one.
 - It takes over from a HAProxy whose manager was lost (`cluster/succession.py`).
 """
 
@@ -38,10 +37,6 @@ ADMIN_HOST_VARIABLE = "DERMSERVE_EDGE_ADMIN_HOST"
 
 DEFAULT_MAX_REQUESTS = 512
 HEADER_TIMEOUT_S = 10
-BODY_TIMEOUT_S = 30
-"""Until the image of a prediction has arrived, or fills HAProxy's buffer."""
-MAX_HEADER_BYTES = 15360
-"""Of a request, and of its URL; the buffer, else the limit, has room for an image."""
 
 _AMENDED = "# With the rules of DermServe's edge.\n"
 
@@ -82,12 +77,6 @@ _ERRORS = (
         retry=False,
     ),
 )
-
-_HEADERS = {
-    "code": "malformed_request",
-    "message": f"The headers or the URL have over {MAX_HEADER_BYTES} bytes. Send fewer.",
-    "request_id": "%[var(txn.edge_id)]",
-}
 
 
 class UnknownConfiguration(RuntimeError):
@@ -137,9 +126,6 @@ def amend(
         r"(?m)^( +)use_backend (http-\S+) if (\S+)$",
         lambda match: _refusal(match, max_requests) + match[0],
         configuration,
-    )
-    configuration = re.sub(
-        r"(?m)^(backend http-\S+\n(?: .*\n)*?)( +)http-reuse always\n", _repeat, configuration
     )
     grpc = re.search(r"(?m)^ +default_backend (grpc-\S+)$", configuration)
     if tls is not None and grpc is not None and found:
@@ -202,9 +188,6 @@ def _frontend(tls: Tls | None, pem: Path | None) -> Callable[[re.Match[str]], st
         "acl edge_v2 path_beg /v2/",
         # What `_http_error` puts around its message.
         "http-request set-var(txn.edge_id) req.hdr(x-request-id),json(utf8s)",
-        f"http-request return status 431 content-type application/json lf-string "
-        f"'{json.dumps({'error': _HEADERS})}' "
-        f"if {{ req.hdrs,length gt {MAX_HEADER_BYTES} }} || {{ url,length gt {MAX_HEADER_BYTES} }}",
         """http-request set-var-fmt(txn.edge_close) ', "request_id": "%[var(txn.edge_id)]"}' """
         "if !edge_v2",
     ]
@@ -227,23 +210,6 @@ def _http_error(error: _Error) -> str:
         f"http-error status {error.status} content-type application/json {retry_after}"
         f"hdr x-error-code \"%[var(txn.edge_{error.code})]\" lf-string '{body}'"
     )
-
-
-def _repeat(match: re.Match[str]) -> str:
-    """The lines that have a prediction sent again if its replica is lost before it answers.
-
-    HAProxy can do that with a request that its buffer holds whole. An upload may have been done.
-    """
-    begin, indent = match.groups()
-    lines = (
-        "http-reuse always",
-        "acl edge_again path_beg /predict /explain",
-        "acl edge_again path_end /infer",
-        f"http-request wait-for-body time {BODY_TIMEOUT_S}s if METH_POST edge_again",
-        "http-request disable-l7-retry unless edge_again",
-        "retry-on conn-failure empty-response",
-    )
-    return begin + "".join(f"{indent}{line}\n" for line in lines)
 
 
 def _refusal(match: re.Match[str], max_requests: int) -> str:
