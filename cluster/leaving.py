@@ -32,16 +32,18 @@ def announce(address: str, label: str) -> bool:
     """
     # As `ray drain-node` does it; Ray has no public call, and no types for these.
     from ray import _raylet
-    from ray.core.generated import autoscaler_pb2
+    from ray.core.generated import autoscaler_pb2, gcs_pb2
 
     raylet: Any = _raylet
     messages: Any = autoscaler_pb2
+    states: Any = gcs_pb2
+    alive = states.GcsNodeInfo.ALIVE  # a machine that joined again was another node before
     deadline_ms = int((time.time() + LEAVE_S) * 1000)
     reason = messages.DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")
     try:
         client = raylet.GcsClient(address=address)
         for node_id, node in client.get_all_node_info(timeout=5).items():
-            if node.labels.get(LABEL) == label:
+            if node.labels.get(LABEL) == label and node.state == alive:
                 accepted, said = client.drain_node(
                     node_id.hex(), reason, "dermserve node was stopped", deadline_ms
                 )

@@ -64,6 +64,7 @@ def _stay(
     asked: list[int] = []  # to end, by these signals; a lock in their handler could block it
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, _: asked.append(number))
+    settled = False
     while True:
         started = time.monotonic()
         # Ctrl-C is for us, who tell it.
@@ -72,13 +73,16 @@ def _stay(
             if asked:
                 return _leave(process, asked, address, label, console)
             time.sleep(POLL_S)
-        if time.monotonic() - started < SETTLED_S:
+        settled = settled or time.monotonic() - started >= SETTLED_S
+        if not settled:
             return process.returncode or 1
         console.print("[yellow]The head has given this machine up, or is away. Joining again ...")
-        while not _answers(address):
+        answers = False
+        while not answers:  # it may answer before it takes nodes in, so wait at least once
             time.sleep(AGAIN_S)
             if asked:
                 return 0
+            answers = _answers(address)
 
 
 def _leave(

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 READY_TIMEOUT_S = 180.0
 _WATCH_S = 0.5
+_SETTLED_S = 60.0
+"""Where Ray ends sooner, it would end again."""
 
 
 def up(
@@ -94,6 +96,9 @@ def up(
     if lost is None:
         console.print("Stopped.")
         return
+    if time.monotonic() - started < _SETTLED_S:
+        console.print("It had just begun. Look at /tmp/ray/session_latest/logs.")
+        raise typer.Exit(1)
     console.print("Starting again ...")
     # A fresh process: what Ray left behind in this one would be in the way of the next Ray.
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])

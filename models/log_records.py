@@ -68,7 +68,10 @@ class RecordFilter(logging.Filter):
         fields = record.__dict__
         for name, value in self._component.items():
             fields.setdefault(name, value)
-        text = record.getMessage()
+        try:
+            text = record.getMessage()
+        except Exception:  # a wrong line is no reason to lose it, or the request that it is about
+            text = f"{record.msg} {record.args}"
         if "request_ids" in fields:  # of a batch, which belongs to no single one
             fields["request_ids"] = [printable(each) for each in fields["request_ids"] if each]
             text += f" (requests: {', '.join(fields['request_ids'])})"

@@ -105,14 +105,17 @@ class ArchiveClient:
                 failed = _sort(zip(chunk, answers, strict=True), verdicts)
                 if failed is not None:
                     raise failed
+        except asyncio.CancelledError:  # the client has left; what it left undone is no failure
+            self._metrics.count(verdicts.values(), len(verdicts))
+            raise
         except DermServeError as error:
+            self._metrics.count(verdicts.values(), len(upload.files))
             stored = sum(verdict.id is not None for verdict in verdicts.values())
             raise type(error)(
                 f"{error.message} At least {stored} of {len(upload.files)} files were stored "
                 "before that. Send the whole request again: those will be answered as duplicates."
             ) from error
-        finally:
-            self._metrics.count(verdicts.values(), len(upload.files))
+        self._metrics.count(verdicts.values(), len(upload.files))
         return [verdicts[index] for index in range(len(upload.files))]
 
     async def _chunks(

@@ -71,7 +71,7 @@ class StageMetrics:
         self._images = Counter(
             "dermserve_images",
             "Images that left the stage's queue: taken by the next step, expired, cancelled, or "
-            "rejected before they were queued; sent_again counts those taken whose replica died.",
+            "rejected before they were queued; sent_again counts what went to another replica.",
             tag_keys=_STAGE_AND_OUTCOME,
         )
         self._waited = Counter(
@@ -106,7 +106,7 @@ class StageMetrics:
         }
         self._before = Reading(QueueCounts(), 0)
         self._refresher = Refresher(self.flush)
-        for outcome in ("taken", "expired", "cancelled", "rejected"):
+        for outcome in ("taken", "expired", "cancelled", "rejected", "sent_again"):
             begin_at_zero(self._images, {"outcome": outcome})
 
     def observe(self, phase: Phase, seconds: float) -> None:

@@ -19,7 +19,7 @@ from typing import Generic, TypeVar
 
 from serve_app.classification import Classification
 from serve_app.hop import failure, is_replica_lost
-from serve_app.work import Work
+from serve_app.work import Work, expired
 
 logger = logging.getLogger("ray.serve")
 
@@ -75,6 +75,8 @@ class SecondChance(Generic[Payload]):
         await asyncio.sleep(_PAUSES_S[tries - 1])
         try:
             async with self._alone:
+                if asyncio.get_running_loop().time() >= until:
+                    return [expired()] * len(works)
                 self.images += len(works)
                 return await self._send(works, until)
         # Nobody has cancelled us: the other side has given up, or we did not wait longer.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Generic, TypeVar
@@ -39,10 +38,6 @@ class Work(Generic[Payload]):
     def of(self, payload: Other) -> Work[Other]:
         """The same work at its next stage."""
         return Work(payload, self.priority, self.deadline, self.request_id, self.trace)
-
-    def remaining_s(self) -> float | None:
-        """Seconds until the deadline, which may be negative; None without one."""
-        return None if self.deadline is None else self.deadline - time.monotonic()
 
 
 def expired() -> DeadlineExceeded:

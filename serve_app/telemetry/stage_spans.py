@@ -82,7 +82,8 @@ def record(
         started: on the clock of `time.perf_counter`, in seconds.
         ended: likewise.
         shared: whether all were worked on at once. Then the span of the first request has links
-            to those of the others, and theirs to it: from any of them, one finds the batch.
+            to the stage spans of the others, and the others' spans have one to it: from any of
+            them, one finds the batch.
         attributes: of the spans; `_` stands for `.` in their names.
     """
     tracer = tracing.tracer() if any(work.trace is not None for work in works) else None

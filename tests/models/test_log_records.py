@@ -103,6 +103,12 @@ async def test_a_line_says_the_request_and_its_trace(json_log: Log) -> None:
     assert "request_id" not in nobody
 
 
+def test_a_wrong_line_is_written_and_harms_nobody(json_log: Log) -> None:
+    json_log.logger.error("%d of %d", "one")
+    (line,) = map(json.loads, json_log.lines())
+    assert line["message"] == "%d of %d ('one',)"
+
+
 def test_a_line_in_text_says_the_request_too(tmp_path: Path, logger: logging.Logger) -> None:
     log = Log(tmp_path / "logs", "TEXT")
     log.logger.error("Something failed", extra={"request_id": "mine-1"})

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import httpx
 import pytest
 
+from serve_app import archive_client
 from serve_app.upload import Verdict
 from serve_app.upload_metrics import UploadMetrics
 from tests.serve_app.told import record_told, value_of
@@ -37,3 +40,23 @@ async def test_files_that_never_reach_the_archive_are_counted_too(
     assert counts == {"accepted": 1, "rejected": 2}
     for verdict, count in counts.items():
         assert value_of(told, UPLOADS, verdict=verdict) == count
+
+
+async def test_a_client_that_leaves_is_no_failure(
+    api: httpx.AsyncClient, jpeg: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = record_told(monkeypatch, UPLOADS)
+    asked = asyncio.Event()
+
+    async def never(*args: object, **terms: object) -> None:
+        asked.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(archive_client, "call", never)
+    files = [("files", ("a.jpg", jpeg))]
+    upload = asyncio.create_task(api.post("/upload/bulk", files=files, data={"labels": "nv"}))
+    await asyncio.wait_for(asked.wait(), 30)
+    upload.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await upload
+    assert value_of(told, UPLOADS, verdict="failed") in (None, 0)

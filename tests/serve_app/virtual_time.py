@@ -12,7 +12,6 @@ import pytest
 
 import serve_app.batching
 import serve_app.message
-import serve_app.work
 
 Answer = TypeVar("Answer")
 
@@ -56,7 +55,7 @@ def virtual_time() -> Iterator[VirtualLoop]:
     """A loop that `run_until_complete` runs, with the clock of the application's queues."""
     loop = VirtualLoop()
     with pytest.MonkeyPatch.context() as patch:
-        for module in (serve_app.batching, serve_app.work, serve_app.message):
+        for module in (serve_app.batching, serve_app.message):
             patch.setattr(module, "time", SimpleNamespace(monotonic=loop.time))
         try:
             yield loop

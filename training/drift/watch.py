@@ -57,7 +57,8 @@ class DriftWatch:
         self._lock = threading.Lock()
         self._windows: dict[str, LiveWindow] = {}
         self._answered: Counter[str] = Counter()
-        self._model: tuple[str, WatchedModel | str] | None = None
+        self._model: tuple[str, WatchedModel] | None = None
+        self._problem = ""
         self._assessed: tuple[LiveWindow, int, Assessment, datetime] | None = None
         self._summary = self._describe(None, None, None)
 
@@ -113,7 +114,10 @@ class DriftWatch:
     def _watched(self, package_hash: str) -> WatchedModel | str:
         """The model of a hash, or why it cannot be watched."""
         if self._model is None or self._model[0] != package_hash:
-            self._model = package_hash, self._load(package_hash)
+            found = self._load(package_hash)
+            if isinstance(found, str):  # it may be there the next time
+                return found
+            self._model = package_hash, found
         return self._model[1]
 
     def _load(self, package_hash: str) -> WatchedModel | str:
@@ -125,7 +129,9 @@ class DriftWatch:
         except NotFound:
             return _UNKNOWN
         except InvalidPackage as error:
-            logger.error("Drift is not watched: %s", error.message)
+            if error.message != self._problem:  # it is asked for again and again
+                logger.error("Drift is not watched: %s", error.message)
+            self._problem = error.message
             return "The package of the model that serves is damaged. The trainer's log says more."
 
     def _describe(

@@ -132,9 +132,9 @@ class Trainer:
 
     def report(self, report: ReplicaReport) -> None:
         """Take in what a classifier replica says of itself."""
+        self._reports.put(replace(report, sample=None))  # first: rollouts wait for it
         if report.sample is not None:
             self._drift.take(report.sample)
-        self._reports.put(replace(report, sample=None))
 
     @_as_value
     def drift(self) -> dict[str, Any]:
