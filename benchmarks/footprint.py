@@ -104,7 +104,6 @@ class RunningServe:
     """Serve of a running server, through Ray's dashboard."""
 
     def __init__(self, dashboard_url: str) -> None:
-        self._dashboard_url = dashboard_url
         self._config = ServeConfig(dashboard_url)
 
     def add(self, stage: str) -> None:
@@ -113,11 +112,7 @@ class RunningServe:
 
     def replicas(self, stage: str) -> frozenset[str]:
         """Ids of the replicas of a stage that take requests."""
-        # Imported late: Ray reads the environment when it is.
-        from ray.dashboard.modules.serve.sdk import ServeSubmissionClient
-
-        details: dict[str, Any] = ServeSubmissionClient(self._dashboard_url).get_serve_details()
-        deployments = details["applications"][APPLICATION]["deployments"]
+        deployments = self._config.details()["applications"][APPLICATION]["deployments"]
         replicas = deployments.get(stage, {}).get("replicas", [])
         return frozenset(each["replica_id"] for each in replicas if each["state"] == "RUNNING")
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Annotated
-from urllib.parse import urlsplit
 
 import psutil
 import typer
@@ -17,13 +15,12 @@ from rich.table import Table
 
 from benchmarks.command import run
 from benchmarks.screen import screen
-from benchmarks.wrk import LoadFailed
+from benchmarks.server_roots import ProcessesUnseen, server_roots
 
 MIB = 2**20
 
 _REPLICA = re.compile(r"ray::ServeReplica:[^:]*:([^.\s]+)")
 _ACTOR = re.compile(r"ray::([\w-]+)")
-_SESSION = re.compile(r"session_\d{4}-\d\d-\d\d_[\d_-]+")
 
 _ACTORS = {
     "ServeController": "controller",
@@ -140,27 +137,12 @@ class ProcessTree:
 
     @classmethod
     def of_url(cls, url: str) -> ProcessTree:
-        """Those of the server that listens at an address of this machine.
-
-        Behind a port of Ray Serve stands a whole Ray session. Of any other server it is the
-        process that listens, with its descendants.
+        """All of the server that listens at an address of this machine.
 
         Raises:
-            LoadFailed: if none listens here that belongs to this user.
+            ProcessesUnseen: if none listens here that belongs to this user.
         """
-        parts = urlsplit(url)
-        port = parts.port or 80
-        owners = _listeners(port)
-        if not owners:
-            raise LoadFailed(
-                f"No process of yours listens on port {port} of this machine. Run the benchmark "
-                "beside the server, as the same user."
-            )
-        roots = set[int]()
-        for owner in owners:
-            raylet = _raylet_above(owner)
-            roots |= {owner.pid} if raylet is None else _session_of(raylet)
-        return cls(sorted(roots))
+        return cls(server_roots(url))
 
     def snapshot(self, *, memory: bool = True) -> Snapshot:
         """What its processes have used.
@@ -169,7 +151,7 @@ class ProcessTree:
             memory: False leaves it 0, which is faster.
 
         Raises:
-            LoadFailed: if a process may not be looked at, or none is left.
+            ProcessesUnseen: if a process may not be looked at, or none is left.
         """
         uses: dict[int, ProcessUse] = {}
         for root in self._roots:
@@ -185,7 +167,9 @@ class ProcessTree:
                 if use is not None:
                     uses.setdefault(use.pid, use)
         if not uses:
-            raise LoadFailed("The server's processes have ended. Start it again with make serve.")
+            raise ProcessesUnseen(
+                "The server's processes have ended. Start it again with make serve."
+            )
         return tuple(uses.values())
 
 
@@ -209,54 +193,10 @@ def _use(process: psutil.Process, roles: dict[int, str], *, memory: bool) -> Pro
     except psutil.NoSuchProcess:
         return None
     except psutil.AccessDenied as error:
-        raise LoadFailed(
-            f"Process {process.pid} of the server may not be looked at. Run the benchmark as the "
-            "user who runs the server."
+        raise ProcessesUnseen(
+            f"Process {process.pid} of the server may not be looked at. Run this as the user "
+            "who runs the server."
         ) from error
-
-
-def _listeners(port: int) -> list[psutil.Process]:
-    """This user's processes that listen on a port; root sees those of all."""
-    pids = {
-        connection.pid
-        for connection in psutil.net_connections("tcp")
-        if connection.status == psutil.CONN_LISTEN
-        and tuple(connection.laddr)[1:] == (port,)
-        and connection.pid is not None  # another user's
-    }
-    # A child that inherited the socket comes with its parent.
-    found = []
-    for pid in sorted(pids):
-        with contextlib.suppress(psutil.NoSuchProcess):  # it has just ended
-            process = psutil.Process(pid)
-            if not any(parent.pid in pids for parent in process.parents()):
-                found.append(process)
-    return found
-
-
-def _raylet_above(process: psutil.Process) -> psutil.Process | None:
-    return next((each for each in process.parents() if each.name() == "raylet"), None)
-
-
-def _session_of(raylet: psutil.Process) -> set[int]:
-    """The processes that a Ray session on this machine hangs from."""
-    found = _SESSION.search(" ".join(raylet.cmdline()))
-    if found is None:
-        raise LoadFailed(f"Process {raylet.pid} is a raylet of no Ray session.")
-    members = {raylet.pid}
-    parents = {raylet.ppid()}
-    for process in psutil.process_iter():
-        try:
-            if found.group() in " ".join(process.cmdline()):
-                members.add(process.pid)
-                if process.name() == "gcs_server":
-                    parents.add(process.ppid())
-        except psutil.Error:
-            continue
-    # `dermserve up` is the parent of both; `ray start` leaves its children to the init process.
-    if len(parents) == 1 and (parent := parents.pop()) > 1:
-        members.add(parent)
-    return members
 
 
 def memory_table(memory: Mapping[str, RoleMemory]) -> Table:

@@ -3,35 +3,30 @@
 from __future__ import annotations
 
 import tempfile
-import threading
 import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
-import httpx
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from benchmarks.command import run
 from benchmarks.faults.traffic import Traffic
+from benchmarks.pages_round import Round
 from benchmarks.process_tree import ProcessTree
 from benchmarks.screen import screen
 from benchmarks.soak_figure import soak_figure
 from benchmarks.soak_report import COLUMNS, ProcessMemory, SoakReport, markdown, rows
 from benchmarks.started_server import StartedServer, use_own_token
-from data.synthetic import synthetic_jpeg
 from training.figure_style import png
 
 SAMPLE_PERIOD_S = 5.0
 UPLOADS_PER_S = 0.2
-ROUND_PERIOD_S = 5.0
-"""Between two looks at everything else that a server offers."""
 
 _LONGEST_WARM_UP_S = 300.0
 _WARM_UP_SHARE = 0.25
-_ROUND = ("/health", "/metrics", "/data/summary", "/uploads", "/models", "/retrain/status")
 
 
 def main(
@@ -47,7 +42,7 @@ def main(
     """Load a server of its own steadily, sample the memory of each process, and judge its trend.
 
     It predicts, uploads now and then, explains and looks at every other page; it never retrains.
-    The exit status is 1 if a process surely grows, a prediction fails or an upload is lost.
+    The exit status is 1 if a process surely grows, a request fails or an upload is lost.
 
     Example: python -m benchmarks.soak --minutes 30 --output var/soak
     """
@@ -68,24 +63,22 @@ def main(
         (output / "soak.md").write_text(markdown(report))
         (output / "soak.json").write_text(report.model_dump_json(indent=1) + "\n")
         (output / "soak.png").write_bytes(png(soak_figure(report)))
-    if report.growing or report.traffic.plain.failed or report.traffic.uploads_lost:
+    if report.growing or report.failed or report.traffic.uploads_lost:
         raise typer.Exit(1)
 
 
 def _soak(server: StartedServer, seconds: float, requests_per_s: float) -> SoakReport:
     """Raises: LoadFailed: if the server is gone."""
-    ended = threading.Event()
-    rounds = threading.Thread(target=_go_round, args=(server.url, ended), daemon=True)
     began = time.monotonic()
     samples: dict[tuple[int, float], tuple[str, list[float], list[int]]] = {}
     traffic = Traffic(server.url, requests_per_s=requests_per_s, uploads_per_s=UPLOADS_PER_S)
     with (
         traffic,
+        Round(server.url) as pages,
         Progress(
             TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(), console=screen()
         ) as progress,
     ):
-        rounds.start()
         task = progress.add_task("Soaking", total=seconds)
         while (at_s := time.monotonic() - began) < seconds:
             _sample(server.tree, at_s, samples)
@@ -93,12 +86,11 @@ def _soak(server: StartedServer, seconds: float, requests_per_s: float) -> SoakR
                 task, completed=at_s, description=f"Soaking, {traffic.failures()} failed"
             )
             time.sleep(SAMPLE_PERIOD_S)
-    ended.set()
-    rounds.join()
     return SoakReport(
         seconds=seconds,
         warm_up_s=min(_LONGEST_WARM_UP_S, _WARM_UP_SHARE * seconds),
         traffic=traffic.report(),
+        pages=pages.tallies(),
         processes=tuple(
             ProcessMemory(role=role, pid=pid, at_s=tuple(at), uss_bytes=tuple(sizes))
             for (pid, _), (role, at, sizes) in samples.items()
@@ -115,20 +107,6 @@ def _sample(
         _, at, sizes = samples.setdefault((use.pid, use.created), (use.role, [], []))
         at.append(at_s)
         sizes.append(use.uss_bytes)
-
-
-def _go_round(url: str, ended: threading.Event) -> None:
-    """Look at every page again and again; what does not answer shows in the traffic."""
-    image = synthetic_jpeg("mel", 3)
-    with httpx.Client(base_url=url, timeout=40) as client:
-        while not ended.wait(ROUND_PERIOD_S):
-            try:
-                for path in _ROUND:
-                    client.get(path)
-                client.post("/explain", content=image)
-                client.post("/predict/batch", files=[("files", ("a.jpg", image))] * 4)
-            except httpx.HTTPError:
-                continue
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pydantic import BaseModel, ConfigDict
 
 from benchmarks.faults.outcome import failures
+from benchmarks.faults.tally import Tally
 from benchmarks.faults.traffic import TrafficReport
 from benchmarks.memory_trend import Trend, trend_of
 from benchmarks.process_tree import MIB, ordered
@@ -50,6 +51,8 @@ class SoakReport(BaseModel):
     seconds: float
     warm_up_s: float
     traffic: TrafficReport
+    pages: dict[str, Tally]
+    """Of everything else that was asked for, by path."""
     processes: tuple[ProcessMemory, ...]
 
     @property
@@ -65,6 +68,13 @@ class SoakReport(BaseModel):
         return [p for p in self.measured if p.trend is not None and p.trend.grows]
 
     @property
+    def failed(self) -> int:
+        """Requests of all kinds without a good answer."""
+        traffic = self.traffic
+        kinds = (traffic.plain, traffic.patient, traffic.uploads, *self.pages.values())
+        return sum(each.failed for each in kinds)
+
+    @property
     def verdict(self) -> str:
         """One sentence on memory, and one on answers."""
         unsure = sum(
@@ -74,10 +84,14 @@ class SoakReport(BaseModel):
         memory = f"{growing} {'grow' if len(self.growing) > 1 else 'grows'}"
         if unsure:
             memory += f"; of {unsure} it is too early to say"
-        plain = self.traffic.plain
+        traffic, pages = self.traffic, self.pages.values()
         return (
-            f"{memory}. Of {plain.sent} predictions {plain.failed} failed, of "
-            f"{self.traffic.acknowledged} uploads {self.traffic.uploads_lost} were lost."
+            f"{memory}. Of {traffic.plain.sent} predictions {traffic.plain.failed} failed, of "
+            f"{traffic.patient.sent} with retries {traffic.patient.failed}, of "
+            f"{traffic.uploads.sent} uploads {traffic.uploads.failed}, of "
+            f"{sum(each.sent for each in pages)} other requests "
+            f"{sum(each.failed for each in pages)}; of {traffic.acknowledged} acknowledged "
+            f"uploads {traffic.uploads_lost} were lost."
         )
 
 
@@ -94,7 +108,9 @@ def markdown(report: SoakReport) -> str:
         f"{report.seconds / 60:.1f} minutes, the first {report.warm_up_s / 60:.1f} as warm-up. "
         f"{report.verdict}\n\n{lines}\nPredictions sent once: {report.traffic.plain.sent}, failed "
         f"{failures(report.traffic.plain)}; with retries: {report.traffic.patient.sent}, failed "
-        f"{failures(report.traffic.patient)}.\n"
+        f"{failures(report.traffic.patient)}; uploads: {report.traffic.uploads.sent}, failed "
+        f"{failures(report.traffic.uploads)}.\n\n| path | sent | failed |\n| --- | --- | --- |\n"
+        + "".join(f"| {p} | {t.sent} | {failures(t)} |\n" for p, t in report.pages.items())
     )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ from types import TracebackType
 
 import httpx
 
+from benchmarks.free_ports import free_ports
 from benchmarks.process_tree import ProcessTree
 from benchmarks.wrk import LoadFailed
 from data.catalogue.database import CATALOGUE_VARIABLE
@@ -52,7 +52,7 @@ class StartedServer:
         self._config = config
         self._folder = folder
         self._environment = environment or {}
-        port, dashboard_port = _free_ports(2)
+        port, dashboard_port = free_ports(2)
         self._ports = ("--port", str(port), "--dashboard-port", str(dashboard_port))
         self.url = f"http://127.0.0.1:{port}"
         self.dashboard_url = f"http://127.0.0.1:{dashboard_port}"
@@ -128,15 +128,3 @@ class StartedServer:
     def _last_words(self) -> str:
         lines = self._log.read_text(errors="replace").split("\n")
         return " ".join(line.strip() for line in lines if line.strip())[-500:]
-
-
-def _free_ports(count: int) -> list[int]:
-    """TCP ports that nothing listens on now."""
-    probes = [socket.socket() for _ in range(count)]
-    try:
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [int(probe.getsockname()[1]) for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()

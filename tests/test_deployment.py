@@ -34,7 +34,7 @@ from models.registry import Registry
 from models.tracking_uri import REGISTRY_VARIABLE
 from tests.conftest import PROJECT
 from tests.data.catalogue.examples import Adder, new_upload
-from tests.data.catalogue.postgresql import PostgresServer, binaries
+from tests.data.catalogue.postgresql import PostgresServer, binaries, new_schema
 from tests.models.packages import write_small_package
 from training.storage import RUNS_VARIABLE
 
@@ -267,7 +267,7 @@ def postgres(environment: dict[str, str]) -> Iterator[str]:
         pytest.skip("PostgreSQL is not installed; on Debian, `apt install postgresql` does it")
     server = PostgresServer(folder)
     try:
-        with server.new_schema() as url:
+        with new_schema(server) as url:
             plain = make_url(url).difference_update_query(["options"])
             address = plain.set(database="dermserve").render_as_string(hide_password=False)
             with psycopg.connect(plain.render_as_string(), autocommit=True) as connection:

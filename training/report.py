@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from models.classes import CLASSES
@@ -15,12 +14,13 @@ from models.diagnosis import diagnoses
 from models.errors import DermServeError
 from training import figures, findings
 from training.figure_style import png
+from training.page_template import page_template
 from training.results import Calibration, Evaluation, OperatingPointResult
 
 REPORT_FILE = "report.html"
 DATA_FILE = "report.json"
 
-_TEMPLATE = "report.html.j2"
+_TEMPLATE = Path(__file__).with_name("report.html.j2")
 
 
 class ReportNotWritten(DermServeError):
@@ -166,15 +166,8 @@ def render(report: Report, pictures: Mapping[str, bytes]) -> str:
         report: the numbers.
         pictures: PNG by name, as `draw` gives them.
     """
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     names = diagnoses()
-    return environment.get_template(_TEMPLATE).render(
+    return page_template(_TEMPLATE).render(
         report=report,
         evaluation=report.evaluation,
         findings=findings,

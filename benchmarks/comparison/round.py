@@ -12,12 +12,13 @@ from pathlib import Path
 import httpx
 
 from benchmarks.comparison.results import Turn
+from benchmarks.free_ports import free_ports
 from benchmarks.open_loop.load import OpenLoopResult, run_open_loop
 from benchmarks.peers.answer import check_answer
 from benchmarks.peers.entry import Entry
 from benchmarks.peers.failure import PeerFailed
 from benchmarks.peers.reference import Reference
-from benchmarks.peers.server_process import ServerProcess, free_ports
+from benchmarks.peers.server_process import ServerProcess
 from benchmarks.peers.task import PeerTask
 from benchmarks.wrk import LoadFailed, LoadResult, run_wrk
 

@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Annotated
 
+import httpx
 import typer
 from rich.table import Table
 
@@ -17,6 +18,7 @@ from benchmarks.faults.scenarios import SCENARIOS, open_ground, problem
 from benchmarks.screen import screen
 from benchmarks.started_server import use_own_token
 from benchmarks.wrk import LoadFailed
+from models.errors import DermServeError
 
 
 def main(
@@ -45,31 +47,42 @@ def main(
     broken: list[str] = []
     ordered = [name for name in SCENARIOS if name in chosen]
     for ground, names in itertools.groupby(ordered, lambda name: SCENARIOS[name].ground):
+        left = list(names)
         if (reason := problem(ground)) is not None:
-            console.print(f"Left out: {', '.join(names)}, because {reason}.")
+            console.print(f"Left out: {', '.join(left)}, because {reason}.")
             continue
-        with (
-            tempfile.TemporaryDirectory() as scratch,
-            console.status("Starting a server") as status,
-            open_ground(ground, config, Path(scratch)) as standing,
-        ):
-            for name in names:
-                status.update(f"{name} ({len(outcomes) + 1} of {len(ordered)})")
-                try:
-                    outcomes.append(SCENARIOS[name].make(standing))
-                except LoadFailed as error:
-                    broken.append(f"{name}: {error.message}")
-                    console.print(f"[red]{broken[-1]}", soft_wrap=True)
-                    break  # this server is not what the next scenario needs
-                console.print(" | ".join(row(outcomes[-1])), soft_wrap=True)
-                if output is not None:
-                    _write(output, outcomes)
+        doing = f"the start of {ground}"
+        try:
+            with (
+                tempfile.TemporaryDirectory() as scratch,
+                console.status("Starting a server") as status,
+                open_ground(ground, config, Path(scratch)) as standing,
+            ):
+                while left:
+                    doing = left.pop(0)
+                    status.update(f"{doing} ({len(outcomes) + 1} of {len(ordered)})")
+                    outcomes.append(SCENARIOS[doing].make(standing))
+                    console.print(" | ".join(row(outcomes[-1])), soft_wrap=True)
+                    if output is not None:
+                        _write(output, outcomes)
+        except (DermServeError, httpx.HTTPError) as error:
+            broken.append(f"{doing}: {_sentence(error)}")
+            console.print(broken[-1], style="red", markup=False, soft_wrap=True)
+            if left:  # a broken server is not what they need
+                console.print(f"Left out: {', '.join(left)}, because of {doing}.", soft_wrap=True)
     table = Table(*HEADINGS)
     for outcome in outcomes:
         table.add_row(*row(outcome))
     console.print(table)
     if broken:
         raise LoadFailed(f"Not recovered from: {'; '.join(broken)}")
+
+
+def _sentence(error: DermServeError | httpx.HTTPError) -> str:
+    if isinstance(error, DermServeError):
+        return error.message
+    first, _, _ = str(error).partition("\n")  # what follows is advice on the status
+    return f"{type(error).__name__}: {first}"
 
 
 def _write(folder: Path, outcomes: list[Outcome]) -> None:

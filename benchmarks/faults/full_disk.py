@@ -51,15 +51,17 @@ def fill(ground: Ground) -> Outcome:
 
     def make(traffic: Traffic) -> float:
         traffic.strike()
-        with filler.open("wb", buffering=0) as file:
-            for size in (1 << 20, 512):
-                with contextlib.suppress(OSError):
-                    while True:
-                        file.write(bytes(size))
-        traffic.pause(FULL_S)
-        response = httpx.post(f"{ground.url}/retrain", timeout=60)
-        said.append(f"POST /retrain was answered {response.status_code}")
-        filler.unlink()
+        try:
+            with filler.open("wb", buffering=0) as file:
+                for size in (1 << 20, 512):
+                    with contextlib.suppress(OSError):
+                        while True:
+                            file.write(bytes(size))
+            traffic.pause(FULL_S)
+            response = httpx.post(f"{ground.url}/retrain", timeout=60)
+            said.append(f"POST /retrain was answered {response.status_code}")
+        finally:
+            filler.unlink()
         traffic.strike()
         seconds = ground.wait(ground.lists_uploads, "The archive")
         said.append(f"a retraining afterwards was {retrain(ground, seed=900)}")

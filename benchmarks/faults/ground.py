@@ -20,6 +20,7 @@ from benchmarks.postgresql import PostgresServer
 from benchmarks.started_server import StartedServer
 from benchmarks.wrk import LoadFailed
 from data.synthetic import synthetic_jpeg
+from training.promotion.serve_config import ServeConfig, ServeUnreachable
 
 TIMEOUT_S = 180.0
 """Longest wait for anything to come back."""
@@ -99,7 +100,7 @@ class Ground:
         """
         began = time.monotonic()
         while time.monotonic() - began < timeout_s:
-            with contextlib.suppress(httpx.HTTPError, ConnectionError):
+            with contextlib.suppress(httpx.HTTPError, ServeUnreachable):
                 if reached():
                     return time.monotonic() - began
             time.sleep(_POLL_S)
@@ -140,17 +141,20 @@ class Ground:
         """Whether the trainer answers."""
         return self.answers("GET", "/retrain/status")
 
+    def details(self) -> dict[str, Any]:
+        """What Serve tells of itself.
+
+        Raises:
+            ServeUnreachable: if the dashboard does not answer.
+        """
+        return ServeConfig(self.dashboard_url).details()
+
     def serves(self) -> bool:
         """Whether Serve's controller says that all applications run."""
-        # Imported late: Ray reads the environment when it is.
-        from ray.dashboard.modules.serve.sdk import ServeSubmissionClient
-
         try:
-            client = ServeSubmissionClient(self.dashboard_url)
-            details: dict[str, Any] = client.get_serve_details()
-        except Exception:  # whatever the dashboard says while the controller is away
+            applications = self.details().get("applications", {}).values()
+        except ServeUnreachable:  # the controller, or the dashboard, is away
             return False
-        applications = details["applications"].values()
         return len(applications) == 2 and all(each["status"] == "RUNNING" for each in applications)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
 
 from benchmarks.faults.ground import Ground, outcome
 from benchmarks.faults.outcome import Outcome
@@ -13,17 +12,12 @@ from training.promotion.serve_config import APPLICATION, ServeConfig
 
 def redeploy(ground: Ground) -> Outcome:
     """Put a configuration whose application is built anew, and wait for all of its replicas."""
-    # Imported late: Ray reads the environment when it is.
-    from ray.dashboard.modules.serve.sdk import ServeSubmissionClient
 
     def replicas() -> dict[str, str]:
-        client = ServeSubmissionClient(ground.dashboard_url)
-        deployments: dict[str, Any] = client.get_serve_details()["applications"][APPLICATION][
-            "deployments"
-        ]
+        application = ground.details()["applications"][APPLICATION]
         return {
             replica["replica_id"]: replica["state"]
-            for deployment in deployments.values()
+            for deployment in application["deployments"].values()
             for replica in deployment["replicas"]
         }
 

@@ -64,17 +64,22 @@ class Counting:
             now_s: the present.
         """
         self._sent += 1
+        self._gap_s = max(self._gap_s, now_s - self._last_good_s)
         if failure is not None:
             self._failures[failure] += 1
             self._last_bad_s = now_s
             return
-        self._gap_s = max(self._gap_s, now_s - self._last_good_s)
         self._last_good_s = now_s
 
     @property
     def last_failure_s(self) -> float | None:
         """When the last failure came."""
         return self._last_bad_s
+
+    @property
+    def last_good_s(self) -> float:
+        """When the last good answer came; when it began, if none has come."""
+        return self._last_good_s
 
     def tally(self, struck_s: float) -> Tally:
         """The sums.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -128,25 +129,34 @@ class Traffic:
             return sum(each.tally(0).failed for each in (self._plain, self._patient, self._uploads))
 
     def calm(self, quiet_s: float, timeout_s: float) -> None:
-        """Go on until no request has failed for a while.
+        """Go on until no request has failed for a while, and each kind was answered well in it.
+
+        A server that hangs fails nothing until its clients give up. A kind whose clients do not
+        send twice in that while need not be answered.
 
         Args:
             quiet_s: of it.
             timeout_s: longest wait.
 
         Raises:
-            LoadFailed: if requests fail to the end.
+            LoadFailed: if requests fail, or wait, to the end.
         """
+        kinds = [self._plain, self._patient] if 2 * self._period_s <= quiet_s else []
+        kinds += [self._uploads] if 2 * self._upload_period_s <= quiet_s else []
         began = time.monotonic()
         while True:
             with self._lock:
                 failures = (c.last_failure_s for c in (self._plain, self._patient, self._uploads))
                 last = max((each for each in failures if each is not None), default=began)
+                answered = min((each.last_good_s for each in kinds), default=math.inf)
             now = time.monotonic()
-            if now - max(last, began) >= quiet_s:
+            if now - max(last, began) >= quiet_s > now - answered:
                 return
             if now - began > timeout_s:
-                raise LoadFailed(f"Requests still fail {timeout_s:.0f} s later: {self.report()}")
+                raise LoadFailed(
+                    f"Requests still fail or are not answered {timeout_s:.0f} s later; "
+                    f"{self.failures()} have failed so far."
+                )
             time.sleep(0.1)
 
     def report(self, url: str | None = None) -> TrafficReport:
@@ -187,7 +197,7 @@ class Traffic:
         with httpx.Client(base_url=self._url, timeout=_TIMEOUT_S) as client:
             while self._paced(self._period_s):
                 try:
-                    failure = _refusal(client.post(self._route, content=self._image))
+                    failure = refusal(client.post(self._route, content=self._image))
                 except httpx.HTTPError as error:
                     failure = type(error).__name__
                 self._count(self._plain, failure)
@@ -222,7 +232,7 @@ class Traffic:
                 except httpx.HTTPError as error:
                     self._count(self._uploads, type(error).__name__)
                     continue
-                failure = _refusal(response)
+                failure = refusal(response)
                 self._count(self._uploads, failure)
                 if failure is None:
                     (result,) = response.json()["results"]
@@ -230,6 +240,17 @@ class Traffic:
                         with self._lock:
                             self._stored.append(result["id"])
                     data = None
+
+
+def refusal(response: httpx.Response) -> str | None:
+    """Status and code of an answer, as a `Tally` has them; None of 200."""
+    if response.status_code == 200:
+        return None
+    try:
+        code = response.json()["error"]["code"]
+    except (ValueError, KeyError, TypeError):
+        code = "without a code"
+    return f"{response.status_code} {code}"
 
 
 class _Counted(httpx.HTTPTransport):
@@ -242,17 +263,6 @@ class _Counted(httpx.HTTPTransport):
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         self._count()
         return super().handle_request(request)
-
-
-def _refusal(response: httpx.Response) -> str | None:
-    """Status and code of an answer; None of 200."""
-    if response.status_code == 200:
-        return None
-    try:
-        code = response.json()["error"]["code"]
-    except (ValueError, KeyError, TypeError):
-        code = "without a code"
-    return f"{response.status_code} {code}"
 
 
 def _found(url: str, stored: list[str]) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pydantic import ValidationError
 
 from benchmarks.locust_load import tables
@@ -15,12 +14,13 @@ from benchmarks.locust_load.results import LoadResults
 from benchmarks.locust_load.step import REQUESTS_FILE
 from benchmarks.wrk import LoadFailed
 from training.figure_style import png
+from training.page_template import page_template
 
 PAGE_FILE = "overview.html"
 DATA_FILE = "overview.json"
 FIGURE_FILE = "overview.png"
 
-_TEMPLATE = "overview.html.j2"
+_TEMPLATE = Path(__file__).with_name("overview.html.j2")
 
 
 def step_folder(folder: Path, users: int) -> Path:
@@ -52,15 +52,8 @@ def read_overview(folder: Path) -> LoadResults:
 
 
 def _render(results: LoadResults, picture: bytes) -> str:
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     here = Path()
-    return environment.get_template(_TEMPLATE).render(
+    return page_template(_TEMPLATE).render(
         results=results,
         tables=tables,
         picture=base64.b64encode(picture).decode(),

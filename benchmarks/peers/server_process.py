@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,15 +17,6 @@ from benchmarks.wrk import LoadFailed
 _STOP_S = 20.0
 """For an orderly end; what is left after it is killed."""
 _KILL_S = 10.0
-
-
-def free_ports(count: int) -> list[int]:
-    """TCP ports of 127.0.0.1, all different, that nothing listens on now."""
-    with contextlib.ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [int(probe.getsockname()[1]) for probe in probes]
 
 
 class ServerProcess:

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import psutil
 
 from benchmarks.process_tree import ProcessTree, ProcessUse
-from benchmarks.wrk import LoadFailed
+from benchmarks.server_roots import ProcessesUnseen
 from cluster.doctor.unseen import Unseen
 from serve_app.access.reach import is_loopback
 
@@ -65,19 +65,15 @@ def find_processes(url: str) -> tuple[ServerProcess, ...] | Unseen:
     Args:
         url: of the server.
     """
-    host, port = urlsplit(url).hostname or "", urlsplit(url).port or 80
-    if not is_loopback(host):
+    if not is_loopback(urlsplit(url).hostname or ""):
         return Unseen(
             f"{url} may be another machine. Run the doctor on the server's, and give a URL with "
             "127.0.0.1, to have its processes looked at."
         )
     try:
         uses = ProcessTree.of_url(url).snapshot()
-    except LoadFailed:
-        return Unseen(
-            f"No process of this user listens on port {port} of this machine. Run the doctor "
-            "beside the server, as the same user."
-        )
+    except ProcessesUnseen as error:
+        return Unseen(error.message)
     found = []
     for use in uses:
         with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):  # it has just ended

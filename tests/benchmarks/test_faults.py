@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import os
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import httpx
 import pytest
 
+from benchmarks.faults import __main__ as command
+from benchmarks.faults import full_disk
 from benchmarks.faults.ground import Ground, outcome
 from benchmarks.faults.kills import kill_all
 from benchmarks.faults.outcome import HEADINGS, Outcome, failures, markdown, row
-from benchmarks.faults.scenarios import SCENARIOS, open_ground, problem
+from benchmarks.faults.scenarios import SCENARIOS, Scenario, open_ground, problem
 from benchmarks.faults.tally import Counting, Tally
 from benchmarks.faults.traffic import Traffic, TrafficReport
+from benchmarks.wrk import LoadFailed
 from cluster.server import LocalServer
 from dermserve_client import Retries
-from tests.conftest import PROJECT
+from tests.benchmarks.breakable_server import BreakableServer, breakable_server
+from tests.conftest import PROJECT, free_port
 
 PATIENT = Retries(total_s=120)
 """A busy machine must not fail a test."""
@@ -59,6 +67,114 @@ def test_the_table_has_what_failed_and_what_was_lost() -> None:
     )
     head, rule, line = markdown([made]).splitlines()
     assert head.count("|") == rule.count("|") == line.count("|") == len(HEADINGS) + 1
+
+
+def test_a_gap_that_is_still_open_counts() -> None:
+    counting = Counting(now_s=10)
+    counting.add(None, 11)
+    counting.add("ReadTimeout", 51)
+    assert counting.tally(struck_s=12).longest_gap_s == 40
+    assert counting.last_good_s == 11
+
+
+@pytest.fixture
+def breakable() -> Iterator[BreakableServer]:
+    with breakable_server() as server:
+        yield server
+
+
+def test_a_server_that_hangs_is_not_calm(breakable: BreakableServer) -> None:
+    with Traffic(breakable.url, requests_per_s=50, uploads_per_s=20, warm_s=0.5) as traffic:
+        traffic.calm(quiet_s=0.5, timeout_s=30)
+        breakable.well.clear()
+        traffic.pause(0.2)  # what was answered already is on its way
+        with pytest.raises(LoadFailed, match=r"still fail or are not answered 2 s later; 0 have"):
+            traffic.calm(quiet_s=0.5, timeout_s=2)
+        breakable.well.set()
+        traffic.calm(quiet_s=0.5, timeout_s=30)
+
+
+def test_who_seldom_asks_is_not_waited_for(breakable: BreakableServer) -> None:
+    with Traffic(breakable.url, requests_per_s=50, uploads_per_s=0.01, warm_s=0.5) as traffic:
+        traffic.calm(quiet_s=0.5, timeout_s=30)
+        assert traffic.report().uploads.sent == 0
+
+
+def test_a_server_that_still_fails_is_not_asked_for_its_uploads(
+    breakable: BreakableServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = threading.Event()
+    monkeypatch.setattr(Traffic, "report", lambda _: asked.set())
+    with Traffic(breakable.url, requests_per_s=50, uploads_per_s=20, warm_s=0.5) as traffic:
+        breakable.broken.add("/predict")
+        with pytest.raises(LoadFailed, match=r"[1-9]\d* have failed so far"):
+            traffic.calm(quiet_s=5, timeout_s=0.5)
+    assert not asked.is_set()
+
+
+def test_serve_that_cannot_be_asked_does_not_serve(tmp_path: Path) -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    assert not Ground(url, url, os.getpid(), tmp_path).serves()
+
+
+def test_a_scenario_that_breaks_leaves_the_others_and_the_table(
+    breakable: BreakableServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    good = Tally(sent=1, failures={}, longest_gap_s=0, failed_until_s=None)
+    report = TrafficReport(
+        plain=good, patient=good, attempts=1, uploads=good, acknowledged=0, found=0
+    )
+
+    def well(ground: Ground) -> Outcome:
+        return Outcome(scenario="x", fault="one fault", traffic=report, whole_after_s=None)
+
+    def badly(ground: Ground) -> Outcome:
+        breakable.broken.add("/retrain")
+        httpx.post(f"{ground.url}/retrain").raise_for_status()
+        return well(ground)
+
+    @contextmanager
+    def opened(ground: str, config: Path, folder: Path) -> Iterator[Ground]:
+        if ground == "none":
+            raise LoadFailed("It does not start.")
+        yield Ground(breakable.url, breakable.url, os.getpid(), folder)
+
+    scenarios = {
+        "first": Scenario(well),
+        "second": Scenario(badly),
+        "third": Scenario(well),
+        "fourth": Scenario(well, "none"),
+        "fifth": Scenario(well, "other"),
+    }
+    monkeypatch.setattr(command, "SCENARIOS", scenarios)
+    monkeypatch.setattr(command, "open_ground", opened)
+    monkeypatch.setattr(command, "use_own_token", lambda: None)
+    with pytest.raises(LoadFailed, match=r"second: HTTPStatusError.*500.*none: It does not start"):
+        command.main(None, tmp_path, tmp_path)
+    said = capsys.readouterr().out
+    assert "Left out: third, because of second." in said
+    assert "Left out: fourth, because of the start of none." in said
+    assert (tmp_path / "faults.md").read_text().count("| one fault |") == 2
+
+
+@pytest.mark.skipif(problem("disk") is not None, reason="a file system cannot be mounted")
+def test_a_full_disk_is_emptied_whatever_happens(
+    breakable: BreakableServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(full_disk, "SIZE_MIB", 1)
+    monkeypatch.setattr(full_disk, "FULL_S", 0.0)
+    breakable.deaf.add("/retrain")
+    with ExitStack() as held:
+        try:
+            folder = held.enter_context(full_disk.small_disk(tmp_path / "disk"))
+        except LoadFailed as error:
+            pytest.skip(error.message)  # root, and still not allowed to
+        with pytest.raises(httpx.RemoteProtocolError):
+            full_disk.fill(Ground(breakable.url, breakable.url, os.getpid(), folder))
+        assert not list(folder.iterdir())
 
 
 @pytest.mark.server

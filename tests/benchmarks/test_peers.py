@@ -15,13 +15,14 @@ import numpy.typing as npt
 import psutil
 import pytest
 
+from benchmarks.free_ports import free_ports
 from benchmarks.peers.answer import TOLERANCE, check_answer, read_json, read_triton
 from benchmarks.peers.entry import NAMES, entries
 from benchmarks.peers.environment import fingerprint, peers_constraints, peers_python
 from benchmarks.peers.failure import PeerFailed
 from benchmarks.peers.model import PeerModel
 from benchmarks.peers.reference import Reference
-from benchmarks.peers.server_process import ServerProcess, free_ports
+from benchmarks.peers.server_process import ServerProcess
 from benchmarks.peers.settings import CORES, SETTINGS, options
 from benchmarks.peers.task import PeerTask
 from benchmarks.peers.triton_server import backends, model_repository

@@ -32,7 +32,7 @@ from models.tracking_uri import REGISTRY_VARIABLE
 from tests.cluster.hosts import Host, Network, why_not
 from tests.cluster.load import load, report
 from tests.conftest import PROJECT
-from tests.data.catalogue.postgresql import PostgresServer, binaries
+from tests.data.catalogue.postgresql import PostgresServer, binaries, new_schema
 from tests.mlflow_server import mlflow_server
 from tests.object_store import BUCKET, ObjectStore
 from training.storage import RUNS_VARIABLE
@@ -152,7 +152,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     try:
         with (
             pytest.MonkeyPatch.context() as patch,
-            postgres.new_schema() as catalogue,
+            new_schema(postgres) as catalogue,
         ):
             for name, value in store.environment.items():
                 patch.setenv(name, value)

@@ -11,7 +11,7 @@ from data.catalogue.database import Database
 from data.catalogue.rollouts import Rollouts
 from data.catalogue.runs import Runs
 from data.catalogue.uploads import Uploads
-from tests.data.catalogue.postgresql import PostgresServer, binaries
+from tests.data.catalogue.postgresql import PostgresServer, binaries, new_schema
 
 Opener = Callable[[str], Database]
 
@@ -36,7 +36,7 @@ def sqlite_url(tmp_path: Path) -> str:
 @pytest.fixture
 def postgresql_url(postgres_server: PostgresServer) -> Iterator[str]:
     """Address of an empty schema in PostgreSQL."""
-    with postgres_server.new_schema() as url:
+    with new_schema(postgres_server) as url:
         yield url
 
 
