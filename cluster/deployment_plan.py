@@ -138,7 +138,7 @@ def _require_no_move(wanted: dict[str, Any], now: dict[str, Any], pin: bool) -> 
     serves = "the registry's champion" if before == CHAMPION else f"version {before}"
     raise CommandFailed(
         f"The file pins the model to {model}, and the server is told to serve {serves}. Write "
-        "`model: champion`, and the version that serves goes on serving; or say --pin, if the "
+        f"`model: {before}`, and the version that serves goes on serving; or say --pin, if the "
         f"replicas are to change over to {model}.",
         ExitCode.REFUSED,
     )
@@ -154,7 +154,10 @@ def _take_over(wanted: dict[str, Any], now: dict[str, Any]) -> list[str]:
             f"The classifier keeps its {gpus:g} GPU, of which the file says nothing "
             "(args.classifier_gpus)."
         )
-    if _model(wanted) != CHAMPION or _model(now) != CHAMPION:
+    model, before = _model(wanted), _model(now)
+    if model == CHAMPION != before:
+        notes.append(f"The pin to version {before} ends: replicas change over to the champion.")
+    if model != CHAMPION or before != CHAMPION:
         return notes  # a pin, or the end of one: the trainer has nothing to wait for
     held = _deployment(now, CLASSIFIER).get("autoscaling_config") or {}
     block = _deployment(wanted, CLASSIFIER).get("autoscaling_config")
