@@ -21,12 +21,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from cluster.exit_code import CommandFailed, ExitCode, usage_error
-from models.configuration import read_yaml, validate
+from models.configuration import NoServeConfiguration, read_serve_config, validate
 from models.registered_version import CHAMPION
 from serve_app.classifier_config import ClassifierConfig
 from serve_app.settings import ServeSettings
-
-APPLICATION, CLASSIFIER = "dermserve", "classifier"
+from training.promotion.serve_config import APPLICATION, CLASSIFIER
 
 _TRAINERS = ("standby", "shadow_share", "generation")
 _FIXED = ("http_options", "grpc_options")
@@ -62,9 +61,10 @@ def read_deployment(path: Path) -> dict[str, Any]:
     from ray.serve.config import AutoscalingConfig
     from ray.serve.schema import ServeDeploySchema
 
-    document = read_yaml(path)
-    if not isinstance(document, dict) or "applications" not in document:
-        raise usage_error(f"{path} is no Serve configuration: it lists no applications.")
+    try:
+        document = read_serve_config(path)
+    except NoServeConfiguration as error:
+        raise usage_error(error.message) from error
     try:
         with warnings.catch_warnings():  # of what Ray will do without some day
             warnings.simplefilter("ignore", DeprecationWarning)
