@@ -15,7 +15,7 @@ import httpx
 
 from cluster.addresses import DASHBOARD_PORT
 from cluster.doctor.processes import ServerProcess, find_processes
-from cluster.doctor.serve_state import ServeState, ask_dashboard
+from cluster.doctor.serve_state import Node, ServeState, ask_dashboard
 from cluster.doctor.unseen import Unseen, seen
 from cluster.environment import ray_environment
 from data.catalogue.database import CATALOGUE_VARIABLE
@@ -76,6 +76,26 @@ class Surroundings:
     health: Health | Unseen
     processes: tuple[ServerProcess, ...] | Unseen
     serve: ServeState | Unseen
+
+    @property
+    def seen_processes(self) -> tuple[ServerProcess, ...]:
+        """The processes of the server; none if there was no way to look."""
+        return () if isinstance(self.processes, Unseen) else self.processes
+
+    @property
+    def raylet(self) -> int | None:
+        """Process id of Ray's agent on this machine; its control group is the server's."""
+        return next((each.pid for each in self.seen_processes if each.role == "raylet"), None)
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """What Ray tells of its nodes; none if it was not asked."""
+        return () if isinstance(self.serve, Unseen) else self.serve.nodes
+
+    @property
+    def machines(self) -> int:
+        """Machines of the cluster, on each of which there may be several nodes; 1 without one."""
+        return max(1, len({each.ip for each in self.nodes}))
 
     @property
     def application(self) -> dict[str, Any]:
