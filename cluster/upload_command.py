@@ -13,8 +13,9 @@ import typer
 from cluster.addresses import SERVER_URL
 from cluster.exit_code import CommandFailed, ExitCode, usage_error
 from cluster.image_paths import find_images
-from cluster.predict_command import OutputFile, OutputFormat, Paths, progress
+from cluster.options import OutputFile, OutputFormat, Paths
 from cluster.printable import printable, say
+from cluster.progress import progress
 from cluster.record_output import RecordOutput, chosen_format
 from cluster.server_access import Url, failure, server
 
@@ -110,7 +111,7 @@ def upload(
             out.write(result)
             counts[result.verdict] += 1
             failed += result.failed
-            advance()
+            advance(1)
     said = ", ".join(f"{number:,} {verdict}" for verdict, number in counts.most_common())
     say(f"{said}. {_missing(sending.missing)}")
     if sending.error is not None:
