@@ -27,8 +27,8 @@ from benchmarks.process_tree import (
 from benchmarks.screen import screen
 from benchmarks.started_server import StartedServer, use_own_token
 from benchmarks.wrk import LoadFailed, LoadResult, run_wrk
-from models.configuration import read_yaml
-from models.errors import InvalidConfiguration
+from models.configuration import read_serve_config
+from serve_app.chain import CHAIN
 from training.promotion.serve_config import APPLICATION, ServeConfig
 
 REPLICA_TIMEOUT_S = 120.0
@@ -250,11 +250,8 @@ def main(
 
 def _chain(config: Path) -> list[str]:
     """The stages of a prediction that a configuration deploys."""
-    document = read_yaml(config)
-    if not isinstance(document, dict) or "applications" not in document:
-        raise InvalidConfiguration(f"{config} is no Serve configuration: it lists no applications.")
-    names = [each["name"] for each in _deployments(document)]
-    return [name for name in ("ingress", "preprocessor", "classifier") if name in names]
+    names = [each["name"] for each in _deployments(read_serve_config(config))]
+    return [name for name in CHAIN if name in names]
 
 
 if __name__ == "__main__":

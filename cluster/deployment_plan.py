@@ -21,12 +21,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from cluster.exit_code import CommandFailed, ExitCode, usage_error
-from models.configuration import read_yaml, validate
+from models.configuration import NoServeConfiguration, read_serve_config, validate
 from models.registered_version import CHAMPION
 from serve_app.classifier_config import ClassifierConfig
 from serve_app.settings import ServeSettings
-
-APPLICATION, CLASSIFIER = "dermserve", "classifier"
+from training.promotion.serve_config import APPLICATION, CLASSIFIER
 
 _TRAINERS = ("standby", "shadow_share", "generation")
 _FIXED = ("http_options", "grpc_options")
@@ -62,9 +61,10 @@ def read_deployment(path: Path) -> dict[str, Any]:
     from ray.serve.config import AutoscalingConfig
     from ray.serve.schema import ServeDeploySchema
 
-    document = read_yaml(path)
-    if not isinstance(document, dict) or "applications" not in document:
-        raise usage_error(f"{path} is no Serve configuration: it lists no applications.")
+    try:
+        document = read_serve_config(path)
+    except NoServeConfiguration as error:
+        raise usage_error(error.message) from error
     try:
         with warnings.catch_warnings():  # of what Ray will do without some day
             warnings.simplefilter("ignore", DeprecationWarning)
@@ -138,7 +138,7 @@ def _require_no_move(wanted: dict[str, Any], now: dict[str, Any], pin: bool) -> 
     serves = "the registry's champion" if before == CHAMPION else f"version {before}"
     raise CommandFailed(
         f"The file pins the model to {model}, and the server is told to serve {serves}. Write "
-        "`model: champion`, and the version that serves goes on serving; or say --pin, if the "
+        f"`model: {before}`, and the version that serves goes on serving; or say --pin, if the "
         f"replicas are to change over to {model}.",
         ExitCode.REFUSED,
     )
@@ -154,7 +154,10 @@ def _take_over(wanted: dict[str, Any], now: dict[str, Any]) -> list[str]:
             f"The classifier keeps its {gpus:g} GPU, of which the file says nothing "
             "(args.classifier_gpus)."
         )
-    if _model(wanted) != CHAMPION or _model(now) != CHAMPION:
+    model, before = _model(wanted), _model(now)
+    if model == CHAMPION != before:
+        notes.append(f"The pin to version {before} ends: replicas change over to the champion.")
+    if model != CHAMPION or before != CHAMPION:
         return notes  # a pin, or the end of one: the trainer has nothing to wait for
     held = _deployment(now, CLASSIFIER).get("autoscaling_config") or {}
     block = _deployment(wanted, CLASSIFIER).get("autoscaling_config")

@@ -32,8 +32,9 @@ def doctor(
 ) -> None:
     """Look at this machine, the configuration and the running server, and say what to mend.
 
-    It changes nothing. It ends with 1 if something is wrong, else with 0; warnings and what could
-    not be checked do not count.
+    It changes nothing, but that it writes a few bytes into the image store and removes them again.
+    It ends with 1 if something is wrong, else with 0; warnings and what could not be checked do not
+    count.
 
     Example: dermserve doctor
 

@@ -26,8 +26,9 @@ def down(
 ) -> None:
     """End the server that you have started on this machine with `dermserve up`.
 
-    It finishes the requests that it has accepted. Nothing else is ended: no other user's server,
-    and no Ray cluster that was started in another way. Exit code 3 if there is none.
+    It takes no further requests, and has half a minute to finish those that it has accepted.
+    Nothing else is ended: no other user's server, and no Ray cluster that was started in another
+    way. Exit code 3 if there is none.
 
     Example: dermserve down
     """
@@ -44,7 +45,7 @@ def down(
             f"The server {what} has been asked to stop and has not after {timeout:g} s; it may "
             "still finish requests. Wait longer with --timeout, or end the process."
         )
-    say(f"Stopped {what}. Requests that it had accepted were finished.", error=False)
+    say(f"Stopped {what}.", error=False)
 
 
 def _chosen(servers: list[RunningServer], port: int | None) -> RunningServer:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from enum import Enum
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from cluster.progress import progress
 
 if TYPE_CHECKING:
     from serve_app.engines import EngineName
@@ -61,21 +61,12 @@ def evaluate(
     cores = len(os.sched_getaffinity(0))
     served = create_engine(loaded, cast("EngineName", engine), threads=cores)
     judged: dict[str, Judged] = {}
-    bars = Progress(
-        TextColumn("{task.description:<12}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console,
-    )
-    with bars:
-        for name in dict.fromkeys(("validation", split.value)):
-            images = getattr(parts, name)
-            task = bars.add_task(name, total=len(images))
-            listener = partial(bars.advance, task)
-            judged[name], unreadable = predict(served, rules, images, listener)
-            if unreadable:
-                _warn(console, name, unreadable)
+    for name in dict.fromkeys(("validation", split.value)):
+        images = getattr(parts, name)
+        with progress(len(images), f"Classifying {name}") as advance:
+            judged[name], unreadable = predict(served, rules, images, advance)
+        if unreadable:
+            _warn(console, name, unreadable)
     chosen = judged[split.value]
     evaluation = judge(chosen, resamples, malignant_threshold=rules.malignant.threshold)
     page = write_report(

@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from pathlib import Path
+from contextlib import suppress
 from typing import Any
+
+import psutil
 
 logger = logging.getLogger(__name__)
 
@@ -17,7 +19,7 @@ LEAVE_S = 60.0
 """Longest time for replicas to move; after it, those that are left end with what they have."""
 
 _POLL_S = 0.5
-_REPLICA = b"ray::ServeReplica:"
+_REPLICA = "ray::ServeReplica:"
 
 
 def announce(address: str, label: str) -> bool:
@@ -77,22 +79,11 @@ def wait_for_replicas(root: int, timeout_s: float, ended: Callable[[], bool]) ->
 
 
 def replicas_below(root: int) -> list[int]:
-    """Process ids of the replicas of Serve that descend from a process; Linux only."""
-    parents: dict[int, int] = {}
+    """Process ids of the replicas of Serve that descend from a process."""
     replicas = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            after_name = (folder / "stat").read_text().rpartition(")")[2].split()
-            if (folder / "cmdline").read_bytes().startswith(_REPLICA):
-                replicas.append(int(folder.name))
-        except OSError:  # it has just ended
-            continue
-        parents[int(folder.name)] = int(after_name[1])
-    return [pid for pid in replicas if root in _ancestors(pid, parents)]
-
-
-def _ancestors(pid: int, parents: dict[int, int]) -> list[int]:
-    found = []
-    while (pid := parents.get(pid, 0)) > 0:
-        found.append(pid)
-    return found
+    with suppress(psutil.Error):  # the root has just ended
+        for process in psutil.Process(root).children(recursive=True):
+            with suppress(psutil.Error):  # it has just ended
+                if "".join(process.cmdline()).startswith(_REPLICA):
+                    replicas.append(process.pid)
+    return replicas

@@ -7,7 +7,7 @@ is refused until the environment names places that all of them reach.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from data.catalogue.database import CATALOGUE_VARIABLE, catalogue_url
@@ -15,6 +15,14 @@ from data.image_store import IMAGES_VARIABLE, images_url
 from models.errors import InvalidConfiguration
 from models.tracking_uri import REGISTRY_VARIABLE, database_file, tracking_uri, var_folder
 from training.storage import RUNS_VARIABLE, runs_folder
+
+FINDERS: dict[str, Callable[[], str]] = {
+    REGISTRY_VARIABLE: tracking_uri,
+    CATALOGUE_VARIABLE: catalogue_url,
+    IMAGES_VARIABLE: images_url,
+    RUNS_VARIABLE: lambda: str(runs_folder()),
+}
+"""Where each of these is kept, as the environment says or by default; by variable."""
 
 _ADVICE = {
     CATALOGUE_VARIABLE: "a PostgreSQL database (postgresql://USER:PASSWORD@HOST/DATABASE)",
@@ -25,17 +33,12 @@ _ADVICE = {
 
 
 def places() -> dict[str, str]:
-    """Where everything is kept, as the environment says or by default, by variable.
+    """Where everything is kept, by variable.
 
     Raises:
         InvalidConfiguration: if a variable names no such place.
     """
-    return {
-        REGISTRY_VARIABLE: tracking_uri(),
-        CATALOGUE_VARIABLE: catalogue_url(),
-        IMAGES_VARIABLE: images_url(),
-        RUNS_VARIABLE: str(runs_folder()),
-    }
+    return {name: find() for name, find in FINDERS.items()}
 
 
 def check_shared(environment: Mapping[str, str]) -> None:

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from cluster.addresses import SERVER_URL
 from cluster.exit_code import CommandFailed, ExitCode, usage_error
 from cluster.image_paths import find_images
 from cluster.in_order import in_order
+from cluster.options import EngineChoice, OutputFile, OutputFormat, Paths
 from cluster.printable import printable, say
-from cluster.record_output import Format, RecordOutput, chosen_format
+from cluster.progress import progress
+from cluster.record_output import RecordOutput, chosen_format
 from cluster.server_access import Url, server
 
 if TYPE_CHECKING:
@@ -34,36 +32,6 @@ class Priority(str, Enum):
 
     BULK = "bulk"
     INTERACTIVE = "interactive"
-
-
-class EngineChoice(str, Enum):
-    """Inference engines, as in `serve_config.yaml`."""
-
-    AUTO = "auto"
-    OPENVINO = "openvino"
-    TORCH_CUDA = "torch-cuda"
-    TORCH_CPU = "torch-cpu"
-
-
-Paths = Annotated[
-    list[str],  # a Path of nothing, as of an unset variable, would be this folder
-    typer.Argument(
-        metavar="PATH...", help="Files, folders (with all that is below), or quoted patterns."
-    ),
-]
-OutputFormat = Annotated[
-    Format | None,
-    typer.Option(
-        "--format",
-        help="Of the results; else by the ending of --output, or a table on a terminal and CSV "
-        "elsewhere.",
-        show_default=False,
-    ),
-]
-OutputFile = Annotated[
-    Path | None,
-    typer.Option(help="File to write; it is called so once it is whole.", show_default=False),
-]
 
 
 def predict(
@@ -119,7 +87,7 @@ def predict(
                 failed += result.failed
                 if result.prediction is not None:
                     version = result.prediction.model_version
-                advance()
+                advance(1)
     except (CommandFailed, KeyboardInterrupt):
         _say_partial(out, len(found.files))
         raise
@@ -158,27 +126,6 @@ def _offline(files: tuple[str, ...], package: str, engine: EngineChoice) -> Iter
         yield from results
 
 
-@contextmanager
-def progress(total: int, what: str) -> Iterator[Callable[[], object]]:
-    """A bar on standard error, if that is a terminal, for as long as the block runs.
-
-    Yields:
-        A function that is to be called for each file that is done.
-    """
-    bars = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        transient=True,
-        disable=not sys.stderr.isatty(),
-    )
-    with bars:
-        task = bars.add_task(what, total=total)
-        yield lambda: bars.advance(task)
-
-
 def _say_partial(out: RecordOutput, total: int) -> None:
     if not out.written:
         return
@@ -191,7 +138,8 @@ def _say_done(
 ) -> None:
     by = f" by model {version}" if version else ""
     where = f" The results are in {output}." if output else ""
-    wrong = f" {failed:,} of them have an error." if failed else ""
+    have = "has" if failed == 1 else "have"
+    wrong = f" {failed:,} of them {have} an error." if failed else ""
     say(
         f"{total:,} {'file' if total == 1 else 'files'}{by} in {seconds:.1f} s "
         f"({total / seconds:.1f}/s).{wrong}{where} For research and education only: decision "

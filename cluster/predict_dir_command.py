@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from cluster.exit_code import CommandFailed, ExitCode
-from cluster.predict_command import EngineChoice
+from cluster.options import EngineChoice
 from cluster.printable import say
 
 
@@ -80,7 +80,8 @@ def predict_dir(
         context.enable_progress_bars = sys.stderr.isatty()
         job = plan(min(room, workers or room, len(paths)))
         summary = predict_folder(job, paths, started)
-    wrong = f" {summary.failed:,} of them have an error." if summary.failed else ""
+    have = "has" if summary.failed == 1 else "have"
+    wrong = f" {summary.failed:,} of them {have} an error." if summary.failed else ""
     say(
         f"{summary.files:,} files by model {summary.model_version} in {summary.seconds:.0f} s, "
         f"with {job.workers} workers.{wrong} The rows are in {output}. {summary.disclaimer}"

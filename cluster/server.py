@@ -22,12 +22,12 @@ from cluster.pem_file import remove_pem
 from cluster.places import check_shared, places
 from cluster.tls import PORT_VARIABLE, Tls, check_tls
 from data.catalogue.database import CATALOGUE_VARIABLE
-from models.configuration import read_yaml, validate
-from models.errors import DermServeError, InvalidConfiguration
+from models.configuration import read_serve_config, validate
+from models.errors import DermServeError
 from serve_app.settings import ServeSettings
+from training.promotion.serve_config import APPLICATION
 
 GCS_PORT_VARIABLE = "RAY_GCS_SERVER_PORT"
-APPLICATION = "dermserve"
 
 # Our replicas reserve fractions of a CPU; two logical ones hold the chain on any machine.
 _MIN_LOGICAL_CPUS = 2
@@ -73,7 +73,7 @@ class LocalServer:
         node_ip: str | None = None,
         environment: dict[str, str] | None = None,
     ) -> None:
-        self.config = _read_serve_config(config)
+        self.config = read_serve_config(config)
         http = self.config.setdefault("http_options", {})
         http["host"] = http.get("host", "127.0.0.1")
         http["port"] = port or http.get("port", 8000)
@@ -242,13 +242,6 @@ class LocalServer:
         from ray.dashboard.modules.serve.sdk import ServeSubmissionClient
 
         return ServeSubmissionClient(self.dashboard_url)
-
-
-def _read_serve_config(path: Path) -> dict[str, Any]:
-    document = read_yaml(path)
-    if not isinstance(document, dict) or "applications" not in document:
-        raise InvalidConfiguration(f"{path} is no Serve configuration: it lists no applications.")
-    return document
 
 
 def _settings(config: dict[str, Any]) -> ServeSettings:

@@ -21,7 +21,6 @@ from dermserve_client.traffic import Window, whole_window, window_between
 
 Answer = TypeVar("Answer")
 
-STAGES = ("ingress", "preprocessor", "classifier")
 QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 
 

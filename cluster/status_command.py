@@ -19,6 +19,7 @@ from cluster.duration import duration
 from cluster.exit_code import ExitCode
 from cluster.printable import printable, say
 from cluster.server_access import Url, failure, server
+from serve_app.chain import CHAIN
 
 if TYPE_CHECKING:
     from cluster.server_status import ServerStatus
@@ -164,13 +165,11 @@ def _latency(found: dict[str, float | None]) -> str:
 
 
 def _deployments(now: ServerStatus) -> Table:
-    from cluster.server_status import STAGES
-
     assert now.metrics is not None
     table = Table("deployment", "state", "replicas", "waiting", "images", "batches")
     for column in table.columns[3:]:
         column.justify = "right"
-    names = dict.fromkeys((*STAGES, *now.metrics.replicas))
+    names = dict.fromkeys((*CHAIN, *now.metrics.replicas))
     for name in names:
         replicas, stage = now.metrics.replicas.get(name), now.metrics.stages.get(name)
         if replicas is None and stage is None:

@@ -13,8 +13,9 @@ import typer
 from cluster.addresses import SERVER_URL
 from cluster.exit_code import CommandFailed, ExitCode, usage_error
 from cluster.image_paths import find_images
-from cluster.predict_command import OutputFile, OutputFormat, Paths, progress
+from cluster.options import OutputFile, OutputFormat, Paths
 from cluster.printable import printable, say
+from cluster.progress import progress
 from cluster.record_output import RecordOutput, chosen_format
 from cluster.server_access import Url, failure, server
 
@@ -110,7 +111,7 @@ def upload(
             out.write(result)
             counts[result.verdict] += 1
             failed += result.failed
-            advance()
+            advance(1)
     said = ", ".join(f"{number:,} {verdict}" for verdict, number in counts.most_common())
     say(f"{said}. {_missing(sending.missing)}")
     if sending.error is not None:
@@ -160,21 +161,31 @@ class _Sending:
             DermServeError,
             InvalidRequest,
             NotFound,
+            TooLarge,
             TooManyRequests,
         )
 
         done = 0
         with server(self._url, timeout_s=_TIMEOUT_S) as client:
             for chunk in read_chunks(self._files, self._chunk):
-                try:
-                    answers = self._send(client, chunk)
-                except DermServeError as error:
-                    self.error = failure(error, self._url)
-                    before = (AccessDenied, InvalidRequest, NotFound, TooManyRequests)
-                    verdict = NOT_SENT if isinstance(error, before) else UNKNOWN
-                    answers = [self._result(file, verdict) for file, _ in chunk]
-                yield from answers
-                done += len(chunk)
+                parts = [chunk]  # the next one last
+                while parts and self.error is None:
+                    part = parts.pop()
+                    try:
+                        answers = self._send(client, part)
+                    except TooLarge as error:  # nothing of it was stored
+                        if len(part) > 1:
+                            half = len(part) // 2
+                            parts += [part[half:], part[:half]]
+                            continue
+                        answers = [self._result(part[0][0], "rejected", reason=error.message)]
+                    except DermServeError as error:
+                        self.error = failure(error, self._url)
+                        before = (AccessDenied, InvalidRequest, NotFound, TooManyRequests)
+                        verdict = NOT_SENT if isinstance(error, before) else UNKNOWN
+                        answers = [self._result(file, verdict) for file, _ in part]
+                    yield from answers
+                    done += len(part)
                 if self.error is not None:
                     break
         yield from (self._result(file, NOT_SENT) for file in self._files[done:])
@@ -190,22 +201,14 @@ class _Sending:
         ]
 
     def _ask(self, client: Client, ready: list[tuple[str, bytes]]) -> list[UploadedFile]:
-        from dermserve_client import TooLarge
-
         labels = [self._given.labels[file] for file, _ in ready]
-        try:
-            answer = client.upload(
-                [data for _, data in ready],
-                labels,
-                label_source=self._source if any(labels) else None,  # type: ignore[arg-type]
-                lesion_ids=[self._given.lesions[file] for file, _ in ready],
-                uploader=self._uploader,
-            )
-        except TooLarge as error:  # nothing of it was stored
-            if len(ready) == 1:
-                return [self._result(ready[0][0], "rejected", reason=error.message)]
-            half = len(ready) // 2
-            return [*self._ask(client, ready[:half]), *self._ask(client, ready[half:])]
+        answer = client.upload(
+            [data for _, data in ready],
+            labels,
+            label_source=self._source if any(labels) else None,  # type: ignore[arg-type]
+            lesion_ids=[self._given.lesions[file] for file, _ in ready],
+            uploader=self._uploader,
+        )
         self.missing = answer.retraining
         return [
             self._result(file, each.verdict, each.id, each.duplicate_of, each.reason)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cluster.exit_code import usage_error
 from cluster.image_paths import UnreadableFile, read_image_file
-from dermserve_client.label_list import LabelList, read_labels
+from dermserve_client.label_list import LabelList, names_of, read_labels
 
 
 @dataclass(frozen=True)
@@ -72,21 +72,12 @@ def _read(table: Path) -> LabelList:
 
 def _require_clear(files: Sequence[str], listed: LabelList) -> None:
     """Refuse names that stand for several files, unless the table has each file's whole path."""
-    vague = [file for file in files if file not in listed.labels]
-    for name_of in (_name, _stem):
-        counted = Counter(map(name_of, files))
-        for file in vague:
-            name = name_of(file)
-            if counted[name] > 1 and name in listed.labels:
+    called = Counter(name for file in files for name in set(names_of(file)))
+    for values in (listed.labels, listed.lesions):
+        for file in files:
+            name = next((name for name in names_of(file) if name in values), file)
+            if name != file and called[name] > 1:
                 raise usage_error(
-                    f"Nothing was sent. The table has a label for {name}, and {counted[name]} "
-                    f"files are called so. Write their paths into it, as in {file}."
+                    f"Nothing was sent. The table names {name}, and {called[name]} files are "
+                    f"called so. Write their paths into it, as in {file}."
                 )
-
-
-def _name(path: str) -> str:
-    return os.path.basename(path)
-
-
-def _stem(path: str) -> str:
-    return os.path.splitext(os.path.basename(path))[0]

@@ -37,6 +37,18 @@ class LabelList:
         return _look_up(self.lesions, name)
 
 
+def names_of(name: str) -> tuple[str, ...]:
+    """Names under which a list may have a file, the one that is looked up first at the front.
+
+    Args:
+        name: a path, also inside an archive as in `scans.zip: deep/1.jpg`.
+    """
+    outer, _, member = name.partition(": ")
+    inner = member if outer.lower().endswith(".zip") else name
+    last = PurePosixPath(inner.replace("\\", "/"))
+    return (name, inner, last.name, last.stem)
+
+
 def read_labels(data: bytes) -> LabelList:
     """Read a CSV with the columns `file` and `label`, and `lesion_id` if lesions have names.
 
@@ -92,8 +104,9 @@ def _collect(
             problems.append(f"Line {number}: {name[:80]!r} has two labels. Keep one of them.")
         elif label:
             labels[name] = code
-        if lesion_head is not None and (lesion := (row.get(lesion_head) or "").strip()):
-            lesions[name] = lesion
+        lesion = "" if lesion_head is None else (row.get(lesion_head) or "").strip()
+        if lesion and lesions.setdefault(name, lesion) != lesion:
+            problems.append(f"Line {number}: {name[:80]!r} has two lesions. Keep one of them.")
     more = len(problems) - _PROBLEMS_TOLD
     if more > 0:
         problems = [*problems[:_PROBLEMS_TOLD], f"And {more} more lines like these."]
@@ -109,9 +122,4 @@ def _first(heads: dict[str, str], wanted: Iterable[str]) -> str | None:
 
 
 def _look_up(values: dict[str, str], name: str) -> str | None:
-    inner = name.split(": ", 1)[-1]
-    last = PurePosixPath(inner.replace("\\", "/"))
-    for key in (name, inner, last.name, last.stem):
-        if key in values:
-            return values[key]
-    return None
+    return next((values[key] for key in names_of(name) if key in values), None)

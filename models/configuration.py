@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -11,6 +11,10 @@ from pydantic import BaseModel, ValidationError
 from models.errors import InvalidConfiguration
 
 Model = TypeVar("Model", bound=BaseModel)
+
+
+class NoServeConfiguration(InvalidConfiguration):
+    """A YAML file is something else than a configuration of Ray Serve."""
 
 
 def read_yaml(path: Path) -> object:
@@ -26,6 +30,21 @@ def read_yaml(path: Path) -> object:
     # yaml lets a ValueError of its own making through, such as that of month 13.
     except (yaml.YAMLError, ValueError) as error:
         raise InvalidConfiguration(f"{path} is no valid YAML: {error}") from error
+
+
+def read_serve_config(path: Path) -> dict[str, Any]:
+    """The document of a file such as `serve_config.yaml`: a mapping that lists applications.
+
+    Raises:
+        InvalidConfiguration: as `read_yaml`.
+        NoServeConfiguration: if it is no such document.
+    """
+    document = read_yaml(path)
+    if isinstance(document, dict):
+        applications = document.get("applications")
+        if isinstance(applications, list) and all(isinstance(each, dict) for each in applications):
+            return document
+    raise NoServeConfiguration(f"{path} is no Serve configuration: it lists no applications.")
 
 
 def read_config(path: Path, model: type[Model]) -> Model:

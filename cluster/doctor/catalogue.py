@@ -41,8 +41,6 @@ class CatalogueFacts:
 
 def gather(surroundings: Surroundings) -> CatalogueFacts:
     """Open it, read its schema and take its writers' lock; nothing is written or migrated."""
-    serve = surroundings.serve
-    nodes = 1 if isinstance(serve, Unseen) else len({each.ip for each in serve.nodes})
     address = "The catalogue"
     path: Path | None = None
     schema, read_only, problem = None, False, None
@@ -58,7 +56,9 @@ def gather(surroundings: Surroundings) -> CatalogueFacts:
                 read_only = _is_read_only(database, file=path is not None)
         except DermServeError as error:
             problem = error.message
-    return CatalogueFacts(address, path is not None, problem, schema, read_only, nodes)
+    return CatalogueFacts(
+        address, path is not None, problem, schema, read_only, surroundings.machines
+    )
 
 
 def has_keys() -> bool | Unseen:

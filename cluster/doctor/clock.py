@@ -46,8 +46,7 @@ def gather(surroundings: Surroundings) -> ClockFacts:
         unseen = str(surroundings.health)
     else:
         offsets["the server"] = offset_s(f"{surroundings.url}/health/live")
-        serve = surroundings.serve
-        ports = {} if isinstance(serve, Unseen) else {n.ip: n.metrics_port for n in serve.nodes}
+        ports = {each.ip: each.metrics_port for each in surroundings.nodes}
         for ip, port in sorted(ports.items()):
             # Of Ray's agent: a proxy may pass the question to a replica on another node.
             asked = f"http://{ip}:{port}/favicon.ico"  # the one path that lists no metrics

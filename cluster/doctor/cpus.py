@@ -46,6 +46,7 @@ class CpuFacts:
     """Logical CPUs of the cluster; None if no cluster was asked."""
     ray_gpus: float
     nodes: int
+    """Machines of the cluster: several nodes on one share its cores."""
     threads: int
     """Of each replica; 0 takes all cores."""
     demands: tuple[Demand, ...]
@@ -54,10 +55,8 @@ class CpuFacts:
 def gather(surroundings: Surroundings) -> CpuFacts:
     """From the system, and from what Serve says of every deployment."""
     affinity = len(os.sched_getaffinity(0))
-    seen, serve = surroundings.processes, surroundings.serve
-    processes = () if isinstance(seen, Unseen) else seen
-    raylet = next((each.pid for each in processes if each.role == "raylet"), None)
-    quota = allowance_of(raylet).cpus
+    serve = surroundings.serve
+    quota = allowance_of(surroundings.raylet).cpus
     threads = surroundings.declared.args.get("threads")
     demands: tuple[Demand, ...] = ()
     if not isinstance(serve, Unseen):
@@ -67,8 +66,8 @@ def gather(surroundings: Surroundings) -> CpuFacts:
     return CpuFacts(
         cores=affinity if quota is None else min(affinity, quota),
         ray_cpus=None if isinstance(serve, Unseen) else sum(each.cpus for each in serve.nodes),
-        ray_gpus=0.0 if isinstance(serve, Unseen) else sum(each.gpus for each in serve.nodes),
-        nodes=1 if isinstance(serve, Unseen) else len(serve.nodes),
+        ray_gpus=sum(each.gpus for each in surroundings.nodes),
+        nodes=surroundings.machines,
         threads=threads if isinstance(threads, int) else 0,
         demands=demands,
     )

@@ -14,9 +14,7 @@ from cluster.doctor.subject import Subject
 from cluster.doctor.surroundings import Surroundings
 from cluster.doctor.unseen import seen
 from cluster.environment import EDGE
-
-CHAIN = ("ingress", "preprocessor", "classifier")
-"""Deployments that a prediction passes, in order."""
+from serve_app.chain import CHAIN
 
 
 @dataclass(frozen=True)

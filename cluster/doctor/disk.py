@@ -13,7 +13,6 @@ from cluster.doctor.finding import Finding, not_checked, ok, warning, wrong
 from cluster.doctor.processes import ServerProcess
 from cluster.doctor.subject import Subject
 from cluster.doctor.surroundings import Surroundings
-from cluster.doctor.unseen import Unseen
 from data.catalogue.database import catalogue_url, parse_url
 from data.catalogue.failures import sqlite_file
 from data.image_store import images_url
@@ -64,8 +63,7 @@ def gather(surroundings: Surroundings) -> DiskFacts:
             "images": _local(images_url()),
             "runs": runs_folder(),
         }
-    seen = surroundings.processes
-    processes = () if isinstance(seen, Unseen) else seen
+    processes = surroundings.seen_processes
     temporary = surroundings.environment.get("RAY_TMPDIR") or "/tmp"
     logs = _argument(processes, "temp_dir") or f"{temporary}/ray"
     places["Ray's logs"] = Path(logs)

@@ -39,7 +39,7 @@ class EngineFacts:
 
 def gather(surroundings: Surroundings) -> EngineFacts:
     """Ask the server, and compile the graph once as a replica does."""
-    health, serve = surroundings.health, surroundings.serve
+    health = surroundings.health
     info = health if isinstance(health, Unseen) else health.document.get("engine")
     capabilities: tuple[str, ...] | Unseen
     kernels: Mapping[str, int] | Unseen
@@ -66,7 +66,7 @@ def gather(surroundings: Surroundings) -> EngineFacts:
     return EngineFacts(
         configured=configured,
         info=info,
-        gpus=0.0 if isinstance(serve, Unseen) else sum(each.gpus for each in serve.nodes),
+        gpus=sum(each.gpus for each in surroundings.nodes),
         capabilities=capabilities,
         int8=int8,
         kernels=kernels,

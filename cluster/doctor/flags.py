@@ -14,11 +14,8 @@ from cluster.doctor.subject import Subject
 from cluster.doctor.surroundings import Surroundings
 from cluster.doctor.unseen import Unseen, seen
 from cluster.environment import ENVIRONMENT_FILE
-from data.catalogue.database import CATALOGUE_VARIABLE, catalogue_url
-from data.image_store import IMAGES_VARIABLE, images_url
+from cluster.places import FINDERS
 from models.errors import InvalidConfiguration
-from models.tracking_uri import REGISTRY_VARIABLE, tracking_uri
-from training.storage import RUNS_VARIABLE, runs_folder
 
 _SERVES = frozenset({"controller", "proxy", "haproxy manager", "raylet", "gcs"})
 _PREFIXES = ("RAY_SERVE_", "DERMSERVE_")
@@ -173,12 +170,7 @@ def _elsewhere(surroundings: Surroundings) -> tuple[str, ...]:
 def _places() -> dict[str, str]:
     """Where things are kept, by this process's environment."""
     found = {}
-    for name, find in (
-        (REGISTRY_VARIABLE, tracking_uri),
-        (CATALOGUE_VARIABLE, catalogue_url),
-        (IMAGES_VARIABLE, images_url),
-        (RUNS_VARIABLE, lambda: str(runs_folder())),
-    ):
+    for name, find in FINDERS.items():
         try:
             found[name] = find()
         except InvalidConfiguration as error:

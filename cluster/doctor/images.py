@@ -10,7 +10,6 @@ from cluster.doctor.finding import Finding, ok, wrong
 from cluster.doctor.place import unmakeable
 from cluster.doctor.subject import Subject
 from cluster.doctor.surroundings import Surroundings
-from cluster.doctor.unseen import Unseen
 from data.catalogue.audit import catalogue_id
 from data.catalogue.database import Database
 from data.catalogue.schema import SCHEMA_VERSION
@@ -39,8 +38,6 @@ class ImageFacts:
 
 def gather(surroundings: Surroundings) -> ImageFacts:
     """Store a few bytes under their hash, read them and remove them."""
-    serve = surroundings.serve
-    nodes = 1 if isinstance(serve, Unseen) else len({each.ip for each in serve.nodes})
     address, owner, catalogue, problem = "The image store", None, None, None
     with surroundings.in_place():
         url = images_url()
@@ -57,7 +54,9 @@ def gather(surroundings: Surroundings) -> ImageFacts:
         except DermServeError as error:
             problem = error.message
         catalogue = _catalogue()
-    return ImageFacts(address, exists, problem, owner, catalogue, folder is not None, nodes)
+    return ImageFacts(
+        address, exists, problem, owner, catalogue, folder is not None, surroundings.machines
+    )
 
 
 def check(facts: ImageFacts) -> list[Finding]:

@@ -9,7 +9,6 @@ from typing import Any
 from cluster.doctor.finding import Finding, ok, warning, wrong
 from cluster.doctor.subject import Subject
 from cluster.doctor.surroundings import Declared, Surroundings
-from cluster.doctor.unseen import Unseen
 from cluster.edge import DEFAULT_MAX_REQUESTS, MAX_REQUESTS_VARIABLE
 from models.configuration import validate
 from models.errors import InvalidConfiguration
@@ -37,8 +36,7 @@ class LimitFacts:
 
 def gather(surroundings: Surroundings) -> LimitFacts:
     """From Serve's REST API or the file, and from the environments of the processes."""
-    seen = surroundings.processes
-    processes = () if isinstance(seen, Unseen) else seen
+    processes = surroundings.seen_processes
     names = surroundings.declared.deployments.keys()
     replicas = [each for each in processes if each.is_replica and each.role in names]
     managers = [each for each in processes if each.role == "haproxy manager"]

@@ -10,7 +10,6 @@ from cluster.doctor.cgroup import Allowance, allowance_of
 from cluster.doctor.finding import Finding, ok, warning, wrong
 from cluster.doctor.subject import Subject
 from cluster.doctor.surroundings import Surroundings
-from cluster.doctor.unseen import Unseen
 
 GIB = 2**30
 NEEDED_BYTES = 3 * GIB
@@ -37,15 +36,12 @@ class MemoryFacts:
 def gather(surroundings: Surroundings) -> MemoryFacts:
     """From the system, and from the control group of the raylet."""
     memory = psutil.virtual_memory()
-    seen = surroundings.processes
-    processes = () if isinstance(seen, Unseen) else seen
-    raylet = next((each.pid for each in processes if each.role == "raylet"), None)
     threshold = surroundings.environment.get("RAY_memory_usage_threshold")
     return MemoryFacts(
         total_bytes=memory.total,
         available_bytes=memory.available,
-        allowance=allowance_of(raylet),
-        server_bytes=sum(each.pss_bytes for each in processes) or None,
+        allowance=allowance_of(surroundings.raylet),
+        server_bytes=sum(each.pss_bytes for each in surroundings.seen_processes) or None,
         threshold=float(threshold) if threshold else DEFAULT_THRESHOLD,
     )
 

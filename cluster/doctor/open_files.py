@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from cluster.doctor.finding import Finding, ok, warning, wrong
 from cluster.doctor.subject import Subject
 from cluster.doctor.surroundings import Surroundings
-from cluster.doctor.unseen import Unseen
 
 LEAST = 1024
 """Fewer, and a server does not come up reliably."""
@@ -33,9 +32,8 @@ class OpenFileFacts:
 
 def gather(surroundings: Surroundings) -> OpenFileFacts:
     """From the system."""
-    seen = surroundings.processes
     lowest: dict[str, int] = {}
-    for each in () if isinstance(seen, Unseen) else seen:
+    for each in surroundings.seen_processes:
         if each.max_open_files is not None:
             limit = _comparable(each.max_open_files)
             lowest[each.role] = min(limit, lowest.get(each.role, limit))

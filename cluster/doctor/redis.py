@@ -11,7 +11,6 @@ from urllib.parse import urlsplit
 from cluster.doctor.finding import Finding, ok, warning, wrong
 from cluster.doctor.subject import Subject
 from cluster.doctor.surroundings import Surroundings
-from cluster.doctor.unseen import Unseen
 
 VARIABLE = "RAY_REDIS_ADDRESS"
 _TIMEOUT_S = 5.0
@@ -30,11 +29,9 @@ class RedisFacts:
 
 def gather(surroundings: Surroundings) -> RedisFacts:
     """Ping every Redis that the environment names."""
-    serve = surroundings.serve
-    nodes = 1 if isinstance(serve, Unseen) else len({each.ip for each in serve.nodes})
     configured = surroundings.environment.get(VARIABLE)
     if not configured:
-        return RedisFacts(None, "", nodes)
+        return RedisFacts(None, "", surroundings.machines)
     address = configured.split(",")[0]
     parts = urlsplit(address if "://" in address else f"redis://{address}")
     shown = f"{parts.hostname}:{parts.port or 6379}"
@@ -47,7 +44,7 @@ def gather(surroundings: Surroundings) -> RedisFacts:
         )
     except OSError as error:
         answer = f"no answer ({type(error).__name__}: {error})"
-    return RedisFacts(shown, answer, nodes)
+    return RedisFacts(shown, answer, surroundings.machines)
 
 
 def ping(host: str, port: int, *, tls: bool, login: tuple[str, ...]) -> str:

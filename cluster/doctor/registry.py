@@ -8,7 +8,6 @@ from cluster.doctor.finding import Finding, ok, wrong
 from cluster.doctor.place import unmakeable
 from cluster.doctor.subject import Subject
 from cluster.doctor.surroundings import Surroundings
-from cluster.doctor.unseen import Unseen
 from models.errors import DermServeError
 from models.registered_version import RegisteredVersion
 from models.registry import Registry
@@ -31,13 +30,11 @@ class RegistryFacts:
 
 def gather(surroundings: Surroundings) -> RegistryFacts:
     """List its versions; one that does not exist yet is not made."""
-    serve = surroundings.serve
-    nodes = 1 if isinstance(serve, Unseen) else len({each.ip for each in serve.nodes})
     with surroundings.in_place():
         try:
             registry = Registry()
         except DermServeError as error:
-            return RegistryFacts("", True, error.message, 0, None, nodes)
+            return RegistryFacts("", True, error.message, 0, None, surroundings.machines)
         database = database_file(registry.uri)
         exists = database is None or database.exists()
         address = shown(registry.uri)
@@ -48,7 +45,9 @@ def gather(surroundings: Surroundings) -> RegistryFacts:
         except DermServeError as error:
             problem = error.message
     champion = next((each.version for each in versions if each.champion), None)
-    return RegistryFacts(address, database is not None, problem, len(versions), champion, nodes)
+    return RegistryFacts(
+        address, database is not None, problem, len(versions), champion, surroundings.machines
+    )
 
 
 def check(facts: RegistryFacts) -> list[Finding]:

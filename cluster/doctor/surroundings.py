@@ -15,16 +15,16 @@ import httpx
 
 from cluster.addresses import DASHBOARD_PORT
 from cluster.doctor.processes import ServerProcess, find_processes
-from cluster.doctor.serve_state import ServeState, ask_dashboard
+from cluster.doctor.serve_state import Node, ServeState, ask_dashboard
 from cluster.doctor.unseen import Unseen, seen
 from cluster.environment import ray_environment
-from cluster.server import APPLICATION
 from data.catalogue.database import CATALOGUE_VARIABLE
 from data.image_store import IMAGES_VARIABLE
-from models.configuration import read_yaml
+from models.configuration import read_serve_config
 from models.errors import InvalidConfiguration
 from models.package import CHAMPION_VARIABLE
 from models.tracking_uri import REGISTRY_VARIABLE
+from training.promotion.serve_config import APPLICATION
 from training.storage import RUNS_VARIABLE
 
 HEALTH_TIMEOUT_S = 10.0
@@ -76,6 +76,26 @@ class Surroundings:
     health: Health | Unseen
     processes: tuple[ServerProcess, ...] | Unseen
     serve: ServeState | Unseen
+
+    @property
+    def seen_processes(self) -> tuple[ServerProcess, ...]:
+        """The processes of the server; none if there was no way to look."""
+        return () if isinstance(self.processes, Unseen) else self.processes
+
+    @property
+    def raylet(self) -> int | None:
+        """Process id of Ray's agent on this machine; its control group is the server's."""
+        return next((each.pid for each in self.seen_processes if each.role == "raylet"), None)
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """What Ray tells of its nodes; none if it was not asked."""
+        return () if isinstance(self.serve, Unseen) else self.serve.nodes
+
+    @property
+    def machines(self) -> int:
+        """Machines of the cluster, on each of which there may be several nodes; 1 without one."""
+        return max(1, len({each.ip for each in self.nodes}))
 
     @property
     def application(self) -> dict[str, Any]:
@@ -130,9 +150,7 @@ def look_around(config: Path, url: str | None, dashboard_url: str | None) -> Sur
     Raises:
         InvalidConfiguration: if the file cannot be read or is no such thing, or an address is none.
     """
-    document = read_yaml(config)
-    if not isinstance(document, dict) or not isinstance(document.get("applications"), list):
-        raise InvalidConfiguration(f"{config} is no Serve configuration: it lists no applications.")
+    document = read_serve_config(config)
     options = document.get("http_options") or {}
     address = _checked(url or f"http://127.0.0.1:{options.get('port', 8000)}")
     processes = find_processes(address)

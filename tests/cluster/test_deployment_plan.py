@@ -172,6 +172,17 @@ def test_a_pin_moves_no_model_unless_it_is_meant(document: dict[str, Any]) -> No
     assert plan_deployment(pinned, {}).notes == ()
 
 
+def test_the_end_of_a_pin_is_advised_by_nobody_and_said(document: dict[str, Any]) -> None:
+    pinned, other = copy.deepcopy(document), copy.deepcopy(document)
+    _classifier(pinned)["user_config"] = {"model": "3"}
+    _classifier(other)["user_config"] = {"model": "1"}
+    with pytest.raises(CommandFailed, match="Write `model: 3`, and the version that serves goes"):
+        plan_deployment(other, _running(pinned))
+    assert plan_deployment(document, _running(pinned)).notes == (
+        "The pin to version 3 ends: replicas change over to the champion.",
+    )
+
+
 def test_addresses_stay_until_the_server_starts_anew(document: dict[str, Any]) -> None:
     running = _running(document, http_options={"host": "127.0.0.1", "port": 8080})
     plan = plan_deployment(document, running)

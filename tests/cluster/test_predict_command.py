@@ -13,7 +13,7 @@ from typing import Any, get_args
 
 import pytest
 
-from cluster.predict_command import EngineChoice
+from cluster.options import EngineChoice
 from cluster.predicted_file import COLUMNS
 from data.catalogue.api_key import Role
 from data.catalogue.keys import Keys
@@ -54,6 +54,8 @@ def test_a_folder_through_a_server(shell: Shell, pictures: Path) -> None:
     assert "5 files by model 2" in ended.err
     assert "2 of them have an error" in ended.err
     assert "not a diagnosis" in ended.err
+    ended = shell("predict", pictures / "a.jpg", pictures / "broken.png")
+    assert "1 of them has an error" in ended.err
 
 
 @pytest.mark.usefixtures("api_url")

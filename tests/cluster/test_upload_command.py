@@ -111,6 +111,28 @@ def test_a_name_that_two_files_have_is_not_guessed(
     assert shell("upload", "scans", "--labels", "labels.csv").code == 0
 
 
+@pytest.mark.usefixtures("api_url")
+@pytest.mark.parametrize(
+    ("other", "table"),
+    [
+        ("more/1.jpg", "file,label,lesion\n1.jpg,,L1\n"),
+        ("more/1.jpg", "file,label,lesion\nscans/1.jpg,nv,\nscans/more/1.jpg,bcc,\n1,,L1\n"),
+        ("x.zip: 1.jpg", "file,label\n1.jpg,nv\n"),
+    ],
+    ids=["a lesion", "a lesion beside whole paths", "a name like an archive's"],
+)
+def test_neither_a_lesion_nor_a_strange_name_is_guessed(
+    shell: Shell, scans: Path, database: Database, other: str, table: str
+) -> None:
+    (scans / other).parent.mkdir(exist_ok=True)
+    (scans / other).write_bytes((scans / "2.jpg").read_bytes())
+    Path("labels.csv").write_text(table)
+    ended = shell("upload", "scans", "--labels", "labels.csv")
+    assert ended.code == 2
+    assert "2 files are called so" in ended.err
+    assert _stored(database) == []
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -143,6 +165,38 @@ def test_a_request_that_is_too_large_is_cut(shell: Shell, scans: Path) -> None:
     assert len(verdicts) == 24
     assert verdicts[-1] == "rejected"
     assert "unknown" not in verdicts
+
+
+@pytest.mark.parametrize(("status", "code"), [(429, "too_many_requests"), (401, "unauthorized")])
+def test_what_a_half_has_stored_is_told(
+    shell: Shell,
+    api_url: str,
+    scans: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    database: Database,
+    status: int,
+    code: str,
+) -> None:
+    """Three files are too many for one request; the first goes in, and the next is refused."""
+    asked = 0
+    send = httpx.Client.send
+
+    def refusing(self: httpx.Client, request: httpx.Request, **options: Any) -> httpx.Response:
+        nonlocal asked
+        if request.url.path != "/upload/bulk":
+            return send(self, request, **options)
+        asked += 1
+        if asked == 2:
+            return send(self, request, **options)
+        refused = {1: (413, "body_too_large")}.get(asked, (status, code))
+        error = {"error": {"code": refused[1], "message": "No.", "request_id": "x"}}
+        return httpx.Response(refused[0], json=error, request=request)
+
+    monkeypatch.setattr(httpx.Client, "send", refusing)
+    ended = shell("upload", "scans", "--label", "nv")
+    assert ended.code != 0
+    assert _verdicts(ended) == ["accepted", "not_sent", "not_sent"]
+    assert len(_stored(database)) == 1
 
 
 def test_no_answer_stops_it_and_says_for_which_files(

@@ -54,6 +54,17 @@ def test_two_labels_for_one_file() -> None:
     assert found.problems == ("Line 3: 'a.jpg' has two labels. Keep one of them.",)
 
 
+def test_two_lesions_for_one_file() -> None:
+    found = read_labels(b"file,label,lesion\na.jpg,nv,L1\na.jpg,nv,L2\na.jpg,,L1\n")
+    assert found.problems == ("Line 3: 'a.jpg' has two lesions. Keep one of them.",)
+
+
+def test_only_an_archive_has_members() -> None:
+    found = read_labels(b"file,label\n2.jpg,nv\n")
+    assert found.label_of("A.ZIP: 2.jpg") == "nv"
+    assert found.label_of("other: 2.jpg") is None
+
+
 @pytest.mark.parametrize(
     ("data", "said"),
     [

@@ -9,7 +9,12 @@ import pytest
 from pydantic import BaseModel, ConfigDict, Field
 
 from configs import FOLDER
-from models.configuration import read_config, validate
+from models.configuration import (
+    NoServeConfiguration,
+    read_config,
+    read_serve_config,
+    validate,
+)
 from models.errors import InvalidConfiguration
 
 
@@ -88,3 +93,15 @@ def test_every_shipped_file_is_yaml_with_a_comment_that_says_what_it_is() -> Non
 
 class _Anything(BaseModel):
     model_config = ConfigDict(extra="allow")
+
+
+@pytest.mark.parametrize("text", ["", "[]", "words", "http_options: {}", "applications: none"])
+def test_what_is_no_serve_configuration(tmp_path: Path, text: str) -> None:
+    path = _write(tmp_path, text)
+    with pytest.raises(NoServeConfiguration, match="lists no applications"):
+        read_serve_config(path)
+    path.write_text("applications: [words]")
+    with pytest.raises(NoServeConfiguration, match="lists no applications"):
+        read_serve_config(path)
+    path.write_text("applications: []")
+    assert read_serve_config(path) == {"applications": []}

@@ -22,9 +22,9 @@ import pytest
 import yaml
 from ray.dashboard.modules.serve.sdk import ServeSubmissionClient
 
-from cluster.server import APPLICATION
 from tests.conftest import PROJECT, free_port
 from tests.serve_app.autoscaler import SimulatedAutoscaler
+from training.promotion.serve_config import APPLICATION
 
 STAGES = ("ingress", "preprocessor", "classifier")
 PATIENCE_S = 60.0

@@ -1,7 +1,8 @@
 """The Serve configuration as it runs: read whole, changed in a few fields, put back whole.
 
 Serve has one declarative configuration for all applications, and an application that a PUT leaves
-out is deleted. There is no compare-and-swap, so one writer may do this: the trainer.
+out is deleted. The trainer writes it for a rollout, and `dermserve deploy` for a person. There is
+no compare-and-swap: what one writes between the other's reading and writing is lost.
 """
 
 from __future__ import annotations

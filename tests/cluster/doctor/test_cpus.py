@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
-from cluster.doctor.cpus import CpuFacts, Demand, check
+from cluster.doctor.cpus import CpuFacts, Demand, check, gather
+from cluster.doctor.serve_state import ServeState
+from tests.cluster.doctor.conftest import Place
 from tests.cluster.doctor.found import one, verdicts
 
 CLASSIFIER = Demand(
@@ -53,3 +56,14 @@ def test_more_cpus_promised_than_there_are() -> None:
     found = one(check(replace(FITS, cores=2, ray_cpus=64)), "warning")
     assert "--num-cpus" in str(found.mend)
     assert verdicts(check(replace(FITS, cores=2, ray_cpus=64, nodes=16))) == ["ok"]
+
+
+def test_nodes_on_one_machine_share_its_cores(place: Place) -> None:
+    seen = place(nodes=2)
+    assert seen.machines == 2
+    assert isinstance(seen.serve, ServeState)
+    nodes = tuple(replace(each, ip="10.0.0.1", cpus=500) for each in seen.serve.nodes)
+    details: dict[str, Any] = {"applications": {}}
+    facts = gather(replace(seen, serve=replace(seen.serve, nodes=nodes, details=details)))
+    assert (facts.nodes, facts.ray_cpus) == (1, 1000)
+    assert "Ray hands out 1000 CPUs" in check(facts)[-1].message
