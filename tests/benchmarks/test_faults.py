@@ -61,7 +61,6 @@ def test_the_table_has_what_failed_and_what_was_lost() -> None:
     assert head.count("|") == rule.count("|") == line.count("|") == len(HEADINGS) + 1
 
 
-@pytest.mark.server
 @pytest.mark.parametrize("parts", [("ingress", "archive", "explainer"), ("haproxy",)])
 def test_who_asks_again_notices_no_death(
     server: LocalServer, tmp_path: Path, parts: tuple[str, ...]
