@@ -66,15 +66,30 @@ hypothesis.settings.load_profile("unhurried")
 os.environ.update(ray_environment() | TEST_ENVIRONMENT)
 
 
+@pytest.hookimpl(tryfirst=True)  # before `-m` chooses
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark all that ask for the server below, and not those with one of their own by its name."""
+    for item in items:
+        if {"server", "serving_tiny"} <= set(getattr(item, "fixturenames", ())):
+            item.add_marker("server")
+
+
 @pytest.fixture(scope="session")
-def object_store() -> Iterator[ObjectStore]:
-    """An S3-compatible store, which the environment names."""
+def shared_object_store() -> Iterator[ObjectStore]:
+    """An S3-compatible store for all tests, which no environment names."""
     store = ObjectStore()
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in store.environment.items():
-            patch.setenv(name, value)
+    try:
         yield store
-    store.close()
+    finally:
+        store.close()
+
+
+@pytest.fixture
+def object_store(shared_object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> ObjectStore:
+    """The same, which the environment of one test names."""
+    for name, value in shared_object_store.environment.items():
+        monkeypatch.setenv(name, value)
+    return shared_object_store
 
 
 @pytest.fixture(scope="session")

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import csv
-import http.server
 import os
 import subprocess
 import sys
-import threading
 import time
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import ClassVar
 
@@ -16,6 +15,7 @@ import httpx
 
 from cluster.server import LocalServer
 from tests.conftest import PROJECT, free_port
+from tests.http_server import http_server
 
 LOCUST = (sys.executable, "-m", "locust", "-f", str(PROJECT / "locustfile.py"))
 
@@ -72,7 +72,7 @@ def test_the_web_page_starts_them_and_gives_a_report(server: LocalServer) -> Non
         process.wait(30)
 
 
-class _Doorkeeper(http.server.BaseHTTPRequestHandler):
+class _Doorkeeper(BaseHTTPRequestHandler):
     """Answers nobody, and remembers what they showed."""
 
     protocol_version = "HTTP/1.1"
@@ -87,17 +87,12 @@ class _Doorkeeper(http.server.BaseHTTPRequestHandler):
 
     do_POST = do_GET  # noqa: N815
 
-    def log_message(self, *_: object) -> None:
-        pass
-
 
 def test_every_request_shows_the_key(tmp_path: Path) -> None:
-    door = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Doorkeeper)
-    threading.Thread(target=door.serve_forever, daemon=True).start()
-    try:
+    with http_server(_Doorkeeper) as door:
         result = subprocess.run(
             [
-                *(*LOCUST, "--headless", "--host", f"http://127.0.0.1:{door.server_port}"),
+                *(*LOCUST, "--headless", "--host", door),
                 *("--users", "8", "--spawn-rate", "8", "--run-time", "3s", "--only-summary"),
                 *("--csv", tmp_path / "load"),
             ],
@@ -107,9 +102,6 @@ def test_every_request_shows_the_key(tmp_path: Path) -> None:
             text=True,
             timeout=120,
         )
-    finally:
-        door.shutdown()
-        door.server_close()
     assert _Doorkeeper.seen == {"Bearer ds_1_secret"}
     assert result.returncode == 1  # an answer that refuses is a failure
     assert "secret" not in result.stdout + result.stderr + (tmp_path / "load_stats.csv").read_text()

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import uvicorn
+
+from tests.waiting import wait_until
 
 ANSWERS = {
     "/ok": (200, [], b'{"timings": {"queue": 0.25, "total": 0.5}}'),
@@ -48,9 +49,8 @@ def small_server() -> Iterator[str]:
             target=lambda: asyncio.run(server.serve(sockets=[listener])), daemon=True
         )
         thread.start()
-        while not server.started:
-            assert thread.is_alive()
-            time.sleep(0.01)
+        wait_until(lambda: server.started or not thread.is_alive(), "it does not start")
+        assert thread.is_alive()
         try:
             yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         finally:

@@ -177,7 +177,6 @@ def test_a_full_disk_is_emptied_whatever_happens(
         assert not list(folder.iterdir())
 
 
-@pytest.mark.server
 @pytest.mark.parametrize("parts", [("ingress", "archive", "explainer"), ("haproxy",)])
 def test_who_asks_again_notices_no_death(
     server: LocalServer, tmp_path: Path, parts: tuple[str, ...]

@@ -121,7 +121,6 @@ def test_a_server_that_does_not_start(tmp_path: Path) -> None:
         pass
 
 
-@pytest.mark.server
 def test_a_replica_is_added(server: LocalServer) -> None:
     serve = RunningServe(server.dashboard_url)
     (first,) = serve.replicas("explainer")

@@ -33,6 +33,7 @@ from benchmarks.locust_load.tables import (
 )
 from benchmarks.wrk import LoadFailed
 from tests.conftest import PROJECT, free_port
+from tests.http_server import serving
 
 MARKS = Marks(spawned_s=100, stopping_s=110, generator_cpu_s=2, generator_lag_p99_s=0.001)
 DOCUMENT = f"# Load\n\nBefore.\n\n{BEGIN}\nold\n{END}\n\nAfter.\n"
@@ -126,12 +127,9 @@ class _Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def some_server() -> Iterator[SomeServer]:
-    with SomeServer() as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
+    server = SomeServer()
+    with serving(server):
         yield server
-        server.shutdown()
-        thread.join()
 
 
 def _report(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -296,11 +294,10 @@ def test_it_refuses_with_a_sentence(
 
 
 def test_a_server_that_is_not_ready_is_not_loaded(tmp_path: Path) -> None:
-    with SomeServer() as server:
-        server.ready = False
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    server = SomeServer()
+    server.ready = False
+    with serving(server):
         result = _report("--url", server.url, "--output", tmp_path / "report")
-        server.shutdown()
     assert result.returncode == 1
     assert f"The server at {server.url} is not ready" in result.stderr
     assert not server.asked

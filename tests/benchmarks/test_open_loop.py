@@ -21,6 +21,7 @@ from benchmarks.open_loop.sender import arrivals
 from benchmarks.open_loop.tally import Tally
 from benchmarks.wrk import LoadFailed
 from tests.benchmarks.small_server import small_server
+from tests.http_server import serving
 
 RATE, SECONDS = 100.0, 0.5
 DUE = 50
@@ -184,12 +185,9 @@ def misbehaving() -> Iterator[str]:
         def handle_error(self, request: Any, client_address: Any) -> None:
             """A client that hangs up is expected."""
 
-    with Server(("127.0.0.1", 0), Misbehaving) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
+    server = Server(("127.0.0.1", 0), Misbehaving)
+    with serving(server):
         yield f"http://127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
-        thread.join()
 
 
 @pytest.mark.parametrize(

@@ -160,7 +160,6 @@ def test_a_port_on_which_nobody_listens() -> None:
         ProcessTree.of_url(f"http://127.0.0.1:{port}")
 
 
-@pytest.mark.server
 def test_behind_a_port_of_serve_stands_a_session(server: LocalServer) -> None:
     snapshot = ProcessTree.of_url(server.url).snapshot()
     roles = [each.role for each in snapshot]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,6 +31,7 @@ from tests.serve_app.conftest import (  # noqa: F401
     trainer,
     trainer_client,
 )
+from tests.waiting import wait_until
 
 
 @pytest.fixture
@@ -60,9 +60,8 @@ def api_url(
     server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="critical"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
-    while not server.started:
-        assert thread.is_alive()
-        time.sleep(0.01)
+    wait_until(lambda: server.started or not thread.is_alive(), "it does not start")
+    assert thread.is_alive()
     monkeypatch.setenv("DERMSERVE_URL", f"http://127.0.0.1:{port}")
     yield f"http://127.0.0.1:{port}"
     server.should_exit = True

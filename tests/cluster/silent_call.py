@@ -35,7 +35,7 @@ async def ask(address: str) -> None:
 
     channel = init_grpc_channel(f"{address}:{PORT}", asynchronous=True)
     call = channel.unary_unary(METHOD)
-    await channel.channel_ready()
+    await asyncio.wait_for(channel.channel_ready(), 60)
     while True:
         started = time.monotonic()
         try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from data.ham10000 import load_ham10000
 from data.splits import split_by_lesion
 from tests.cluster.load import load, report
 from tests.conftest import PROJECT, free_port
+from tests.waiting import wait_until
 from training.progress import Progress, Step
 from training.settings import Phase, TrainingSettings
 from training.trainer import fit
@@ -103,19 +104,11 @@ def nodes(
         cluster.shutdown()
 
 
-def _wait(condition: Callable[[], bool], what: str) -> float:
-    started = time.monotonic()
-    while not condition():
-        assert time.monotonic() - started < PATIENCE_S, what
-        time.sleep(0.2)
-    return time.monotonic() - started
-
-
 def test_the_chain_is_on_several_nodes(nodes: Nodes, jpeg: bytes) -> None:
     for stage, places in nodes.replicas().items():
         assert len(set(places)) == 2, stage
     with load([nodes.server.url], jpeg, {}, clients=4) as found:
-        _wait(lambda: found.sent() > 100, "no predictions")
+        wait_until(lambda: found.sent() > 100, "no predictions", PATIENCE_S)
     assert found.failed() == {}
 
 
@@ -159,7 +152,7 @@ def test_a_node_that_is_lost_under_load(nodes: Nodes, jpeg: bytes) -> None:
     lost = next(node for node in nodes.others if node.node_id in in_use)
     had = {stage: places.count(lost.node_id) for stage, places in nodes.replicas().items()}
     with load([nodes.server.url], jpeg, {}) as found:
-        _wait(lambda: found.sent() > 100, "no predictions")
+        wait_until(lambda: found.sent() > 100, "no predictions", PATIENCE_S)
         since = time.monotonic()
         nodes.cluster.remove_node(lost, allow_graceful=False)
 
@@ -169,10 +162,10 @@ def test_a_node_that_is_lost_under_load(nodes: Nodes, jpeg: bytes) -> None:
                 for places in nodes.replicas().values()
             )
 
-        _wait(replaced, "its replicas were not replaced")
+        wait_until(replaced, "its replicas were not replaced", PATIENCE_S, pause_s=0.2)
         took = time.monotonic() - since
         recovered = time.monotonic()
-        _wait(lambda: found.sent(recovered) > 100, "no predictions")
+        wait_until(lambda: found.sent(recovered) > 100, "no predictions", PATIENCE_S)
     report(f"node of a Cluster lost with {had}", found, since, f"replicas replaced in {took:.1f} s")
     assert found.failed(recovered) == {}
     if not had["ingress"]:

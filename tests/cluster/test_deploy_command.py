@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
 import yaml
 
 from cluster.server import LocalServer
@@ -32,7 +31,6 @@ def test_a_broken_file_is_told_before_anybody_is_asked(shell: Shell, tmp_path: P
     assert shell("deploy", tmp_path / "none.yaml").code == 1
 
 
-@pytest.mark.server
 def test_a_number_changes_without_a_restart_and_the_model_stays(
     shell: Shell, server: LocalServer, serve_config_file: Path, tmp_path: Path
 ) -> None:
@@ -74,7 +72,6 @@ def test_a_number_changes_without_a_restart_and_the_model_stays(
     assert httpx.get(f"{server.url}/health/ready").status_code == 200
 
 
-@pytest.mark.server
 def test_an_application_that_does_not_start_says_why(
     shell: Shell, server: LocalServer, serve_config_file: Path, tmp_path: Path
 ) -> None:

@@ -30,6 +30,7 @@ from serve_app.open_inference.schemas import ProtocolError
 from serve_app.schemas import ErrorResponse
 from serve_app.settings import ServeSettings
 from tests.conftest import free_port
+from tests.http_server import serving
 
 pytestmark = pytest.mark.skipif(
     haproxy_problem() is not None, reason=f"HAProxy does not run: {haproxy_problem()}"
@@ -117,30 +118,30 @@ def haproxy(
     """The edge in front of one replica; a client, and the ports of statistics and metrics."""
     Replica.let_go.clear()
     replica = ThreadingHTTPServer(("127.0.0.1", 0), Replica)
-    threading.Thread(target=replica.serve_forever, daemon=True).start()
-    port, stats, metrics = free_port(), free_port(), free_port()
-    path = rays_configuration(folder, port, replica.server_port, stats, metrics, server_timeout_s)
-    variables = {**os.environ, MAX_REQUESTS_VARIABLE: str(max_requests), **(environment or {})}
-    variables.pop(ADMIN_HOST_VARIABLE, None)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "cluster.edge", "-db", "-f", str(path)],
-        env=variables,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        transport = httpx.HTTPTransport(retries=8)  # until it listens
-        with httpx.Client(
-            base_url=f"http://127.0.0.1:{port}", transport=transport, timeout=30
-        ) as client:
-            assert client.get("/health/live").status_code == 200
-            yield client, stats, metrics
-    finally:
-        Replica.let_go.set()
-        process.terminate()
-        process.wait(10)
-        replica.shutdown()
-        replica.server_close()
+    with serving(replica):
+        port, stats, metrics = free_port(), free_port(), free_port()
+        path = rays_configuration(
+            folder, port, replica.server_port, stats, metrics, server_timeout_s
+        )
+        variables = {**os.environ, MAX_REQUESTS_VARIABLE: str(max_requests), **(environment or {})}
+        variables.pop(ADMIN_HOST_VARIABLE, None)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "cluster.edge", "-db", "-f", str(path)],
+            env=variables,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            transport = httpx.HTTPTransport(retries=8)  # until it listens
+            with httpx.Client(
+                base_url=f"http://127.0.0.1:{port}", transport=transport, timeout=30
+            ) as client:
+                assert client.get("/health/live").status_code == 200
+                yield client, stats, metrics
+        finally:
+            Replica.let_go.set()
+            process.terminate()
+            process.wait(10)
 
 
 def test_the_default_is_what_one_ingress_replica_holds() -> None:

@@ -30,11 +30,12 @@ from data.image_store import IMAGES_VARIABLE, ImageStore
 from data.synthetic import synthetic_jpeg
 from models.tracking_uri import REGISTRY_VARIABLE
 from tests.cluster.hosts import Host, Network, why_not
-from tests.cluster.load import load, report
+from tests.cluster.load import Load, load, report
 from tests.conftest import PROJECT
 from tests.data.catalogue.postgresql import PostgresServer, binaries, new_schema
 from tests.mlflow_server import mlflow_server
 from tests.object_store import BUCKET, ObjectStore
+from tests.waiting import wait_until
 from training.storage import RUNS_VARIABLE
 
 pytestmark = [
@@ -47,6 +48,7 @@ pytestmark = [
 PORT = 8000
 START_S = 240.0
 RECOVERY_S = 150.0
+CALM_S = 20.0
 STAGES = ("ingress", "preprocessor", "classifier")
 
 
@@ -112,12 +114,13 @@ def _answers(cluster: Cluster, host: Host) -> bool:
 
 
 def _wait(condition: Callable[[], bool], seconds: float, cluster: Cluster, what: str) -> float:
-    started = time.monotonic()
-    while not condition():
-        waited = time.monotonic() - started
-        assert waited < seconds, f"{what} after {waited:.0f} s\n{cluster.logs()}"
-        time.sleep(0.2)
-    return time.monotonic() - started
+    return wait_until(condition, lambda: f"{cluster.logs()}\n{what}", seconds, pause_s=0.2)
+
+
+def _calm(found: Load, since: float) -> bool:
+    """Whether nothing has failed for so long, from a moment on, that Ray knows what is lost."""
+    begin = time.monotonic() - CALM_S
+    return begin >= since and not found.failed(begin)
 
 
 def _config(folder: Path) -> None:
@@ -276,7 +279,7 @@ def test_a_host_that_loses_power(cluster: Cluster, jpeg: bytes) -> None:
         _wait(lambda: found.sent() > 100, 60, cluster, "no predictions")
         since = time.monotonic()
         lost.lose_power()
-        time.sleep(20)  # Ray has noticed by then
+        _wait(lambda: _calm(found, since), RECOVERY_S, cluster, "Ray has not noticed")
         recovered = time.monotonic()
         _wait(lambda: found.sent(recovered) > 100, 60, cluster, "no predictions")
         cluster.join(lost)

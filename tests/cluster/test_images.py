@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import ast
-import http.server
 import re
 import shutil
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from tests.conftest import PROJECT, free_port
+from tests.http_server import http_server
 
 DOCKER = PROJECT / "cluster" / "docker"
 FILES = sorted(DOCKER.glob("*.Dockerfile"))
@@ -172,22 +172,16 @@ def test_a_requirement_that_is_not_in_pyproject_is_refused(arguments: tuple[str,
     assert "none-such" in result.stderr
 
 
-class _Page(http.server.BaseHTTPRequestHandler):
+class _Page(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.send_response(200 if self.path == "/well" else 503)
         self.end_headers()
 
-    def log_message(self, *_: object) -> None:
-        pass
-
 
 @pytest.fixture
 def page() -> Iterator[str]:
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Page)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+    with http_server(_Page) as url:
+        yield url
 
 
 def _health(*urls: str) -> int:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from cluster.leaving import announce, replicas_below, wait_for_replicas
+from tests.waiting import wait_until
 
 
 @pytest.fixture
@@ -28,9 +29,8 @@ def node() -> Iterator[subprocess.Popen[bytes]]:
 
 
 def test_the_replicas_below_a_process(node: subprocess.Popen[bytes]) -> None:
-    while not (found := replicas_below(node.pid)):
-        assert node.poll() is None
-    (replica,) = found
+    wait_until(lambda: replicas_below(node.pid) or node.poll() is not None, "no replica")
+    (replica,) = replicas_below(node.pid)
     assert replica in replicas_below(os.getpid())  # beside those of a server of other tests
     assert replicas_below(replica) == []
     assert not wait_for_replicas(node.pid, 0, lambda: False)

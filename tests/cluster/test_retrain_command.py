@@ -15,6 +15,7 @@ from data.catalogue.runs import Runs
 from tests.cluster.command_line import Shell
 from tests.conftest import free_port
 from tests.serve_app.trainer import InProcessTrainer
+from tests.waiting import wait_until
 
 
 @pytest.fixture
@@ -26,8 +27,10 @@ def runs(trainer: InProcessTrainer) -> Runs:
 def _meanwhile(work: Callable[[], object]) -> Iterator[None]:
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
-    yield
-    thread.join(30)
+    try:
+        yield
+    finally:
+        thread.join(30)
     assert not thread.is_alive()
 
 
@@ -35,8 +38,9 @@ def _carry_out(runs: Runs, state: str, reason: str | None) -> Callable[[], None]
     """What the trainer does once there is a run."""
 
     def work() -> None:
-        while (run := runs.active()) is None:
-            threading.Event().wait(0.01)
+        wait_until(runs.active, "no run begins", timeout_s=20)
+        run = runs.active()
+        assert run is not None
         runs.claim(run.id, "trainer", 60)
         runs.report(run.id, "trainer", phase="training", progress=0.5, epoch=1, epochs=2)
         runs.finish(run.id, "trainer", state, reason)  # type: ignore[arg-type]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from tests.cluster.command_line import Shell
 from tests.conftest import free_port
 from tests.dashboard.answers import metrics
 from tests.serve_app.chain import InProcessChain
+from tests.waiting import PATIENCE_S
 
 
 def _health(**changes: Any) -> Health:
@@ -109,13 +111,14 @@ def test_it_watches_until_it_is_interrupted(
     assert [json.loads(line)["ready"] for line in ended.out.splitlines()] == [True, True]
 
 
-@pytest.mark.server
 def test_a_running_server(shell: Shell, server: LocalServer, jpeg: bytes) -> None:
     with Client(server.url) as client:
         client.predict(jpeg)
     ended = shell("status", "--url", server.url, "--interval", 2)
+    deadline = time.monotonic() + PATIENCE_S
     while "p99" not in ended.out:  # until the replicas have told their node
         assert ended.code == 0
+        assert time.monotonic() < deadline, ended.out
         ended = shell("status", "--url", server.url, "--interval", 2)
     assert "ready" in ended.out
     assert "requests/s" in ended.out

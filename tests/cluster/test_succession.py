@@ -9,7 +9,6 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from cluster.admin_socket import AdminSocket
 from cluster.environment import haproxy_problem
 from tests.cluster.test_edge import Replica, rays_configuration
 from tests.conftest import free_port
+from tests.http_server import serving
 
 pytestmark = pytest.mark.skipif(
     haproxy_problem() is not None, reason=f"HAProxy does not run: {haproxy_problem()}"
@@ -62,22 +62,14 @@ class Node:
 @pytest.fixture
 def node(tmp_path: Path) -> Iterator[Node]:
     Replica.let_go.clear()
-    with _replica() as port:
-        node = Node(tmp_path, port)
+    replica = ThreadingHTTPServer(("127.0.0.1", 0), Replica)
+    with serving(replica):
+        node = Node(tmp_path, replica.server_port)
         yield node
         Replica.let_go.set()
         for process in node.started:
             process.kill()
             process.wait()
-
-
-@contextmanager
-def _replica() -> Iterator[int]:
-    replica = ThreadingHTTPServer(("127.0.0.1", 0), Replica)
-    threading.Thread(target=replica.serve_forever, daemon=True).start()
-    yield replica.server_port
-    replica.shutdown()
-    replica.server_close()
 
 
 def test_one_that_still_listens_hands_over_and_ends(node: Node) -> None:

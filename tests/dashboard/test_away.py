@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import pytest
 from playwright.sync_api import expect
 
 from data.synthetic import synthetic_jpeg
 from tests.dashboard.browser import TITLES, Dashboard
 from tests.dashboard.forwarder import Forwarder
-
-pytestmark = pytest.mark.server
 
 
 def test_the_server_is_away_and_comes_back(dashboard: Dashboard, way: Forwarder) -> None:

@@ -14,8 +14,6 @@ from data.synthetic import synthetic_jpeg
 from models.classes import CLASSES
 from tests.dashboard.browser import Dashboard
 
-pytestmark = pytest.mark.server
-
 _PICTURES = "Pictures, or zip archives of them"
 
 

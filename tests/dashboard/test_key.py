@@ -14,8 +14,6 @@ from tests.dashboard.browser import Dashboard, Seen
 from tests.dashboard.keyed import KEY, KeyedServer
 from tests.dashboard.streamlit_process import running_dashboard
 
-pytestmark = pytest.mark.server
-
 
 @pytest.fixture
 def keyed(server: LocalServer) -> Iterator[KeyedServer]:

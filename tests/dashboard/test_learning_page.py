@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 
 import httpx
-import pytest
 from playwright.sync_api import expect
 
 from cluster.server import LocalServer
@@ -15,8 +14,6 @@ from data.synthetic import synthetic_jpeg
 from models.classes import CLASSES
 from tests.dashboard.browser import Dashboard
 from tests.dashboard.conftest import NARROW, OpenDashboard
-
-pytestmark = pytest.mark.server
 
 _PICTURES = "Pictures to learn from"
 _RETRAINED_MS = 180_000

@@ -13,8 +13,6 @@ from cluster.server import LocalServer
 from tests.dashboard.browser import TITLES, Dashboard
 from tests.dashboard.conftest import NARROW, WIDE, OpenDashboard
 
-pytestmark = pytest.mark.server
-
 
 @pytest.mark.parametrize("width", [WIDE, NARROW])
 @pytest.mark.parametrize("path", TITLES)

@@ -17,8 +17,6 @@ from data.synthetic import synthetic_jpeg
 from tests.dashboard.browser import Dashboard
 from tests.dashboard.conftest import NARROW, OpenDashboard
 
-pytestmark = pytest.mark.server
-
 _PICTURE = "A picture from your disk"
 
 

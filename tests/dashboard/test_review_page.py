@@ -11,8 +11,7 @@ from playwright.sync_api import expect
 from cluster.server import LocalServer
 from data.synthetic import synthetic_jpeg
 from tests.dashboard.browser import Dashboard
-
-pytestmark = pytest.mark.server
+from tests.waiting import wait_until
 
 
 @pytest.fixture
@@ -33,9 +32,13 @@ def waiting(server: LocalServer) -> Iterator[list[str]]:
 
 
 def _empty(http: httpx.Client) -> None:
-    while uploads := http.get("/uploads", params={"status": "needs_label"}).json()["uploads"]:
+    def emptied() -> bool:
+        uploads = http.get("/uploads", params={"status": "needs_label"}).json()["uploads"]
         for each in uploads:
             http.delete(f"/uploads/{each['id']}").raise_for_status()
+        return not uploads
+
+    wait_until(emptied, "there are more and more")
 
 
 def test_labels_by_keyboard(

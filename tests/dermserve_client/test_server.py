@@ -24,8 +24,6 @@ from dermserve_client import (
 from models.classes import CLASSES
 from tests.dermserve_client.conftest import Asked, Connect
 
-pytestmark = pytest.mark.server
-
 # Pictures that no other test has uploaded.
 _SEEDS = itertools.count(91_000)
 

@@ -23,6 +23,7 @@ from models.log_records import (
     printable,
     write_log_records,
 )
+from tests.waiting import wait_until
 
 COMPONENT = {"component_name": "replica", "deployment": "ingress", "replica": "abc"}
 FORGED = "mine\r\nERROR 2026-01-01 forged \x1b[31m\u2028\u0085x"
@@ -202,8 +203,7 @@ def test_what_waits_in_memory_is_written_in_a_moment(
     assert sum(isinstance(each, RecordFilter) for each in logger.filters) == 1
     log.logger.info("A line")
     (path,) = log.folder.iterdir()
-    while not path.read_text():
-        pass
+    wait_until(path.read_text, "the line is not written")
     assert json.loads(path.read_text())["deployment"] == "ingress"
 
 

@@ -23,11 +23,16 @@ pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:Deprecatio
 
 
 @pytest.fixture(scope="module")
-def server(object_store: ObjectStore, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def mlflow_url(
+    shared_object_store: ObjectStore, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
     """Address of an MLflow server that keeps its artifacts in an object store."""
     folder = tmp_path_factory.mktemp("server")
-    with mlflow_server(folder, artifacts=f"s3://{BUCKET}/mlflow") as url:
-        yield url
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in shared_object_store.environment.items():
+            patch.setenv(name, value)
+        with mlflow_server(folder, artifacts=f"s3://{BUCKET}/mlflow") as url:
+            yield url
 
 
 @pytest.fixture(scope="module")
@@ -36,10 +41,10 @@ def bundled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_first_starts_on_many_machines_make_one_version(
-    server: str, bundled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    mlflow_url: str, bundled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A cache of its own is a machine of its own: no lock keeps them apart.
-    machines = [Registry(server, cache=tmp_path / str(i), bundled=bundled) for i in range(3)]
+    machines = [Registry(mlflow_url, cache=tmp_path / str(i), bundled=bundled) for i in range(3)]
     created: list[int] = []
     create = RegistryStore.create
     together = threading.Barrier(len(machines))
@@ -60,9 +65,9 @@ def test_first_starts_on_many_machines_make_one_version(
 
 
 def test_a_package_is_fetched_once_and_again_if_it_is_damaged(
-    server: str, bundled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    mlflow_url: str, bundled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    registry = Registry(server, cache=tmp_path, bundled=bundled)
+    registry = Registry(mlflow_url, cache=tmp_path, bundled=bundled)
     downloads = []
     download = RegistryStore.download
 
@@ -82,13 +87,13 @@ def test_a_package_is_fetched_once_and_again_if_it_is_damaged(
 
 
 def test_what_the_server_has_lost_or_altered_is_never_champion(
-    server: str, bundled: Path, tmp_path: Path
+    mlflow_url: str, bundled: Path, tmp_path: Path
 ) -> None:
-    registry = Registry(server, cache=tmp_path, bundled=bundled)
+    registry = Registry(mlflow_url, cache=tmp_path, bundled=bundled)
     before = registry.champion()
     version = registry.register(write_small_package(tmp_path / "altered", "altered"))
     url = version.source.replace(
-        "mlflow-artifacts:", f"{server}/api/2.0/mlflow-artifacts/artifacts"
+        "mlflow-artifacts:", f"{mlflow_url}/api/2.0/mlflow-artifacts/artifacts"
     )
     httpx.put(f"{url}/{WEIGHTS_FILE}", content=b"altered").raise_for_status()
     with pytest.raises(InvalidPackage, match="Version altered in the registry cannot serve"):
@@ -99,8 +104,8 @@ def test_what_the_server_has_lost_or_altered_is_never_champion(
     assert registry.champion() == before
 
 
-def test_the_process_speaks_with_a_server(server: str, bundled: Path, tmp_path: Path) -> None:
-    registry = Registry(server, cache=tmp_path, bundled=bundled)
+def test_the_process_speaks_with_a_server(mlflow_url: str, bundled: Path, tmp_path: Path) -> None:
+    registry = Registry(mlflow_url, cache=tmp_path, bundled=bundled)
     registry.register(write_small_package(tmp_path / "second", "second"))
     assert registry_process.promote("second", registry).champion
     folder = registry_process.resolve("champion", registry)
@@ -109,11 +114,11 @@ def test_the_process_speaks_with_a_server(server: str, bundled: Path, tmp_path: 
 
 
 def test_packages_reach_every_machine_through_an_object_store(
-    server: str, bundled: Path, object_store: ObjectStore, tmp_path: Path
+    mlflow_url: str, bundled: Path, object_store: ObjectStore, tmp_path: Path
 ) -> None:
     # A cache of its own is a machine of its own.
     one, other, third = (
-        Registry(server, cache=tmp_path / name, bundled=bundled)
+        Registry(mlflow_url, cache=tmp_path / name, bundled=bundled)
         for name in ("one", "other", "third")
     )
     one.register(write_small_package(tmp_path / "distant", "distant"))

@@ -29,6 +29,7 @@ from serve_app.trainer_client import TrainerClient
 from tests.serve_app.chain import InProcessChain
 from tests.serve_app.handles import InProcessHandle
 from tests.serve_app.test_overload import GatedPreprocessor
+from tests.waiting import until
 
 SETTINGS = ServeSettings(max_batch_size=1, body_timeout_s=0.5, max_image_bytes=300_000)
 SERVICE = "/inference.GRPCInferenceService/"
@@ -97,8 +98,8 @@ class World:
                 asyncio.create_task(self.http.post("/predict", content=jpeg, headers=headers))
                 for _ in range(places)
             ]
-            while self.ingress._admission.images < places:
-                await asyncio.sleep(0.001)
+            admission = self.ingress._admission
+            await until(lambda: admission.images >= places, "it is not full", pause_s=0.001)
         if row.state == "no model":
             self.chain.without_model = True
         if row.state == "broken":
@@ -156,9 +157,8 @@ async def open_world(
     add_procedures_to_server(_Servicer(ingress), rpc)
     port = rpc.add_insecure_port("127.0.0.1:0")
     await rpc.start()
-    while not server.started:
-        assert not serving.done()
-        await asyncio.sleep(0.01)
+    await until(lambda: server.started or serving.done(), "it does not start", pause_s=0.01)
+    assert not serving.done()
     url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     limits = httpx.Limits(max_connections=200)
     async with (

@@ -29,6 +29,7 @@ from serve_app.upload import Label, NewImage, StoredImage, Verdict
 from tests.conftest import PROJECT
 from tests.serve_app.handles import InProcessHandle
 from tests.serve_app.test_upload_route import IMAGES
+from tests.waiting import until
 
 IMAGES_SENT = [NewImage(image, Label()) for image in IMAGES.values()]
 NOBODY = "0" * 32
@@ -140,8 +141,8 @@ async def test_a_caller_who_leaves_stops_what_has_not_begun(archive: Archive) ->
     threads = archive._pixels._max_workers
     busy = [archive._pixels.submit(release.wait, 60) for _ in range(threads)]
     adding = asyncio.create_task(archive.add(IMAGES_SENT, "test"))
-    while archive._pixels._work_queue.qsize() < len(IMAGES_SENT):
-        await asyncio.sleep(0)
+    queue = archive._pixels._work_queue
+    await until(lambda: queue.qsize() == len(IMAGES_SENT), "they do not wait")
     adding.cancel()
     await asyncio.gather(adding, return_exceptions=True)
     release.set()

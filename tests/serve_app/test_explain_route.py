@@ -35,6 +35,7 @@ from serve_app.ingress import Ingress
 from serve_app.settings import ServeSettings
 from tests.serve_app.chain import InProcessChain
 from tests.serve_app.forms import error_of
+from tests.waiting import until
 
 
 class ExplainingChain(InProcessChain):
@@ -207,8 +208,7 @@ async def test_the_deadline_ends_the_work_too(
 
 async def test_a_caller_who_hangs_up_ends_the_work(silent: SimpleNamespace) -> None:
     task = asyncio.create_task(silent.ingress.explain(b"image"))
-    while not silent.ingress._admission.images:
-        await asyncio.sleep(0)
+    await until(lambda: silent.ingress._admission.images, "it has no place")
     await asyncio.sleep(0)  # the call has begun
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)

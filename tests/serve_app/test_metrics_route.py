@@ -7,7 +7,6 @@ import time
 from typing import Any
 
 import httpx
-import pytest
 import ray
 from prometheus_client.parser import text_string_to_metric_families
 from ray.serve.schema import (
@@ -124,7 +123,6 @@ async def test_an_evaluation_for_programs(api: httpx.AsyncClient, champion: Mode
     assert response.json() == json.loads(champion.file("report.json").read_text("utf-8"))
 
 
-@pytest.mark.server
 def test_a_server_counts_what_it_answers(server: LocalServer, jpeg: bytes) -> None:
     def summary() -> dict[str, Any]:
         answer = httpx.get(f"{server.url}/metrics", headers={"accept": "application/json"})

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 import threading
-import time
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -39,6 +38,7 @@ from tests.conftest import PROJECT, free_port
 from tests.serve_app.chain import InProcessChain
 from tests.serve_app.handles import InProcessHandle
 from tests.serve_app.trainer import InProcessTrainer
+from tests.waiting import wait_until
 
 schemathesis = pytest.importorskip("schemathesis", reason="it needs Python 3.11")
 conformance = pytest.importorskip("schemathesis.specs.openapi.checks")
@@ -140,13 +140,14 @@ class Serving:
         self._port = free_port()
         config = uvicorn.Config(app, port=self._port, log_level="critical")
         self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._server.run)
+        self._thread = threading.Thread(target=self._server.run, daemon=True)
         self._database = database
 
     def __enter__(self) -> str:
         self._thread.start()
-        while not self._server.started:
-            time.sleep(0.01)
+        alive = self._thread.is_alive
+        wait_until(lambda: self._server.started or not alive(), "it does not start")
+        assert alive()
         return f"http://127.0.0.1:{self._port}"
 
     def __exit__(self, *_: object) -> None:

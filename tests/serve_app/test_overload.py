@@ -21,6 +21,7 @@ from serve_app.work import Priority
 from tests.serve_app.chain import InProcessChain, InProcessPreprocessor
 from tests.serve_app.forms import error_of
 from tests.serve_app.handles import InProcessHandle
+from tests.waiting import until
 
 SETTINGS = ServeSettings(max_batch_size=1)
 PLACES, BULK_PLACES = SETTINGS.max_waiting, SETTINGS.max_waiting_bulk
@@ -70,9 +71,12 @@ class Server:
         """Requests that wait for the chain, each with a place."""
         wanted = self.taken + count
         tasks = [asyncio.create_task(self.client.post(path, content=image)) for _ in range(count)]
-        while self.taken < wanted:
+
+        def placed() -> bool:
             assert not any(task.done() for task in tasks), [t.result() for t in tasks if t.done()]
-            await asyncio.sleep(0)
+            return self.taken >= wanted
+
+        await until(placed, "they have no places")
         return tasks
 
     async def answers(self, tasks: Tasks) -> list[int]:

@@ -32,6 +32,7 @@ from serve_app.settings import ServeSettings
 from serve_app.shared_memory import Place, SharedFile
 from serve_app.stage import NOT_SHARED
 from serve_app.work import Priority, Work
+from tests.waiting import until
 
 SETTINGS = ServeSettings(engine="openvino", threads=2)
 IMAGES = [synthetic_jpeg(code, 3, 300, 225) for code in CLASSES]
@@ -170,8 +171,7 @@ async def test_what_nobody_waits_for_is_not_decoded(
     ]
     await asyncio.sleep(0)  # they have all lanes
     leaving = asyncio.create_task(stage.classify([Work(image) for image in IMAGES]))
-    while stage._decoder.waiting < len(IMAGES):
-        await asyncio.sleep(0)
+    await until(lambda: stage._decoder.waiting >= len(IMAGES), "they do not wait")
     leaving.cancel()
     await asyncio.gather(leaving, return_exceptions=True)
     assert leaving.cancelled()

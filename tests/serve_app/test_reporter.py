@@ -13,6 +13,7 @@ from models.replica_report import ReplicaReport
 from serve_app import reporter as module
 from serve_app.generation import Generation
 from serve_app.reporter import Reporter, Send
+from tests.waiting import until
 
 PATIENCE_S = 30.0
 
@@ -110,8 +111,7 @@ async def test_without_a_trainer_it_tries_again_and_says_so_once(
     trainer.gone = True
     with caplog.at_level(logging.INFO, "ray.serve"):
         reporter = Reporter(trainer.say, trainer.connect)
-        while trainer.searches < 20:
-            await asyncio.sleep(0)
+        await until(lambda: trainer.searches >= 20, "it does not try again", PATIENCE_S)
         trainer.gone = False
         await trainer.next()
         await trainer.next()
@@ -152,8 +152,7 @@ async def test_a_silent_trainer_is_given_up(
     monkeypatch.setattr(module, "TIMEOUT_S", 0.001)
     trainer.silent = True
     reporter = Reporter(trainer.say, trainer.connect)
-    while not trainer.cancelled:
-        await asyncio.sleep(0)
+    await until(lambda: trainer.cancelled, "it waits for ever", PATIENCE_S)
     trainer.silent = False
     monkeypatch.setattr(module, "TIMEOUT_S", PATIENCE_S)
     reporter.report_soon()

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 
 import pytest
 
 from models.errors import DeadlineExceeded
 from serve_app.work import Priority, Work, expired
-from tests.serve_app.virtual_time import pass_s, run
 
 
 def test_interactive_work_is_the_default_and_goes_first() -> None:
@@ -26,24 +24,6 @@ def test_the_next_stage_has_the_same_terms() -> None:
 def test_nobody_changes_the_terms() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         Work(b"x").priority = Priority.BULK  # type: ignore[misc]
-
-
-def test_what_remains() -> None:
-    async def scenario() -> None:
-        work = Work(b"x", deadline=1003.0)
-        assert work.remaining_s() == 3.0
-        await pass_s(5)
-        assert work.remaining_s() == -2.0
-
-    run(scenario())
-    assert Work(b"x").remaining_s() is None
-
-
-def test_what_remains_is_on_the_clock_of_monotonic() -> None:
-    before = time.monotonic()
-    remaining_s = Work(b"x", deadline=before + 10).remaining_s()
-    assert remaining_s is not None
-    assert 10 - (time.monotonic() - before) <= remaining_s <= 10
 
 
 def test_the_error_of_a_passed_deadline_says_what_to_do() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ssl
-import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
@@ -19,6 +18,7 @@ from cluster.tls import PORT_VARIABLE
 from serve_app.access.reach import TLS_CERTIFICATE_VARIABLE, TLS_HOST_VARIABLE
 from tests.cluster.certificates import make_certificate
 from tests.cluster.doctor.found import one, verdicts
+from tests.http_server import serving
 
 NOW = datetime(2026, 11, 27, tzinfo=timezone.utc)
 GOOD = CertificateFacts(
@@ -69,12 +69,8 @@ def https(tmp_path: Path) -> Iterator[int]:
     context.load_cert_chain(make_certificate(ends_in=timedelta(days=3)).write(tmp_path))
     server = ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
     server.socket = context.wrap_socket(server.socket, server_side=True)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield server.server_address[1]
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(server):
+        yield server.server_port
 
 
 def _surroundings(certificate: Path, port: int) -> Surroundings:

@@ -13,8 +13,8 @@ import pytest
 
 from cluster.doctor.clock import ClockFacts, check, offset_s
 from tests.cluster.doctor.found import one, verdicts
-from tests.cluster.doctor.http_server import http_server
 from tests.conftest import free_port
+from tests.http_server import http_server
 
 MADE = datetime(2026, 11, 20, tzinfo=timezone.utc)
 RIGHT = ClockFacts(MADE + timedelta(days=100), MADE, {"the server": 0.0, "node 10.0.0.2": -0.5})

@@ -11,8 +11,8 @@ from typing import Any
 
 from cluster.doctor.serve_state import Node, ServeState, ask_dashboard, ray_token
 from cluster.doctor.unseen import Unseen
-from tests.cluster.doctor.http_server import http_server
 from tests.conftest import free_port
+from tests.http_server import http_server
 
 _ANSWERS: dict[str, Any] = {
     "/nodes?view=summary": {

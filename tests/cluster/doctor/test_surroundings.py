@@ -15,8 +15,8 @@ from cluster.doctor.surroundings import Health, look_around
 from cluster.doctor.unseen import Unseen
 from models.errors import InvalidConfiguration
 from tests.cluster.doctor.conftest import Place
-from tests.cluster.doctor.http_server import http_server
 from tests.conftest import PROJECT, free_port
+from tests.http_server import http_server
 
 CONFIG = PROJECT / "serve_config.yaml"
 

@@ -25,7 +25,6 @@ WATCHING = BLOCKS[0]
 LINES = sorted({line for block in BLOCKS[1:] for line in block.splitlines()})
 
 
-@pytest.mark.server
 @needs_prometheus
 @pytest.mark.parametrize("line", LINES)
 def test_a_command_works(

@@ -6,7 +6,6 @@ import importlib.util
 import json
 
 import httpx
-import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from cluster.server import LocalServer
@@ -14,7 +13,7 @@ from tests.cluster.monitoring.prometheus_process import PrometheusProcess
 from tests.cluster.monitoring.promtool import needs_prometheus
 from tests.cluster.monitoring.queries import BOARDS, metrics_in, queries, rules
 
-pytestmark = [pytest.mark.server, needs_prometheus]
+pytestmark = needs_prometheus
 
 HAS_DRIFT_WATCH = importlib.util.find_spec("training.drift") is not None
 QUERIES = [query for path in BOARDS for query in queries(json.loads(path.read_text()))]

@@ -18,6 +18,7 @@ from serve_app.archive_client import ArchiveClient
 from serve_app.settings import ServeSettings
 from serve_app.trainer_client import TrainerClient
 from tests.serve_app.chain import InProcessChain
+from tests.waiting import until
 
 MakeKey = Callable[..., CreatedKey]
 
@@ -47,9 +48,8 @@ async def url(
     config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error", lifespan="off")
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve())
-    while not server.started:
-        assert not serving.done()
-        await asyncio.sleep(0.01)
+    await until(lambda: server.started or serving.done(), "it does not start", pause_s=0.01)
+    assert not serving.done()
     yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     server.should_exit = True
     await serving

@@ -11,6 +11,7 @@ import pytest
 
 from serve_app.settings import ServeSettings
 from tests.serve_app.access.requests import raw_answer
+from tests.waiting import until
 
 
 @pytest.fixture(scope="module")
@@ -50,9 +51,12 @@ async def test_a_body_that_dribbles_has_no_more_time_than_another(url: str) -> N
     reader, writer = await asyncio.open_connection("127.0.0.1", urlsplit(url).port)
     writer.write(b"POST /predict HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1000\r\n\r\n")
     answer = asyncio.create_task(reader.read(12))
-    while not answer.done():
+
+    def dribbled() -> bool:
         writer.write(b"x")
-        await asyncio.sleep(0.02)
+        return answer.done()
+
+    await until(dribbled, "it may take for ever", pause_s=0.02)
     assert await answer == b"HTTP/1.1 408"
     writer.close()
 

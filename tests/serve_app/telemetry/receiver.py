@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import threading
 import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,6 +10,8 @@ from types import TracebackType
 from typing import Any
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from tests.http_server import serving
 
 PATIENCE_S = 60.0
 
@@ -42,11 +43,10 @@ class Receiver:
             def log_message(self, *args: object) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever)
+        self._serving = serving(ThreadingHTTPServer(("127.0.0.1", port), Handler))
 
     def __enter__(self) -> Receiver:
-        self._thread.start()
+        self._serving.__enter__()
         return self
 
     def __exit__(
@@ -55,9 +55,7 @@ class Receiver:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+        self._serving.__exit__(kind, error, traceback)
 
     def until(self, done: Callable[[Spans], bool]) -> Spans:
         """All spans, each behind the attributes of its resource, once they meet a condition."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from typing import Any
 
@@ -12,6 +11,7 @@ from data.catalogue.api_key import Role
 from data.catalogue.keys import Keys
 from serve_app.access.key_ring import KeyRing
 from tests.serve_app.telemetry.conftest import Open
+from tests.serve_app.telemetry.leaving import leave
 from tests.serve_app.telemetry.lines import lines_of, text_of
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
@@ -129,20 +129,9 @@ async def test_a_file_name_is_not_told(
 async def test_a_client_that_leaves_has_a_line(
     open_api: Open, caplog: pytest.LogCaptureFixture, jpeg: bytes
 ) -> None:
-    begun = asyncio.Event()
-
-    async def endless() -> Any:
-        yield jpeg[:10]
-        begun.set()
-        await asyncio.Event().wait()
-
     async with open_api(access_log=True) as client:
         with caplog.at_level(logging.INFO):
-            task = asyncio.ensure_future(client.post("/predict", content=endless()))
-            await begun.wait()
-            task.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await task
+            await leave(client, jpeg)
     (line,) = lines_of(caplog)
     assert (line["status"], line["request_bytes"]) == (499, None)
 

@@ -20,6 +20,7 @@ from serve_app.telemetry.trace import Trace
 from serve_app.telemetry.trace_context import parse
 from serve_app.work import Work
 from tests.serve_app.telemetry.conftest import PROFILES, Open, Recorded
+from tests.serve_app.telemetry.leaving import leave
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 SAMPLED = {"traceparent": f"00-{TRACE}-{SPAN}-01", "tracestate": "rojo=1"}
@@ -254,18 +255,7 @@ async def test_a_stage_whose_process_records_nothing_passes_the_trace_on(
 async def test_a_client_that_leaves_ends_the_span(
     open_api: Open, recorded: Recorded, jpeg: bytes
 ) -> None:
-    begun = asyncio.Event()
-
-    async def endless() -> Any:
-        yield jpeg[:10]
-        begun.set()
-        await asyncio.Event().wait()
-
     async with open_api() as client:
-        task = asyncio.ensure_future(client.post("/predict", content=endless()))
-        await begun.wait()
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
+        await leave(client, jpeg)
     (span,) = recorded.named("POST /predict")
     assert _attributes(span)["http.response.status_code"] == 499

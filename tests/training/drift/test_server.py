@@ -16,8 +16,6 @@ from data.synthetic import synthetic_lesion
 from models.classes import CLASSES
 from serve_app.metrics_schemas import DataSummary, Drift, EmbeddingDrift
 
-pytestmark = pytest.mark.server
-
 PATIENCE_S = 120.0
 WINDOW = 100
 """Of the test server's configuration."""

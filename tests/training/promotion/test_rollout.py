@@ -36,6 +36,15 @@ def _drive(driver: RolloutDriver, rollouts: Rollouts, rollout: Rollout) -> list[
     raise AssertionError(f"the rollout does not end: {states}")
 
 
+def _drive_to(state: str, driver: RolloutDriver, rollouts: Rollouts, rollout: Rollout) -> None:
+    """Step until the rollout is in a state."""
+    for _ in range(10):
+        if rollouts.get(rollout.id).state == state:
+            return
+        driver.step()
+    raise AssertionError(f"it is {rollouts.get(rollout.id).state} and never {state}")
+
+
 def test_a_challenger_is_shadowed_switched_and_observed(
     driver: RolloutDriver, rollouts: Rollouts, registry: Registry, serve: InMemoryServe
 ) -> None:
@@ -131,8 +140,7 @@ def test_a_serve_controller_that_starts_again_stops_no_rollout(
     state: str,
 ) -> None:
     rollout = _begin(rollouts, "shadowing")
-    while rollouts.get(rollout.id).state != state:
-        driver.step()
+    _drive_to(state, driver, rollouts, rollout)
     serve.absent_times = 2
     assert _drive(driver, rollouts, rollouts.get(rollout.id))[-1] == "completed"
     assert registry.champion().version == "2"
@@ -210,8 +218,7 @@ def test_another_trainer_goes_on_from_any_state(
     lost_in: str,
 ) -> None:
     rollout = _begin(rollouts, "shadowing")
-    while rollouts.get(rollout.id).state != lost_in:
-        driver.step()
+    _drive_to(lost_in, driver, rollouts, rollout)
     if lost_in == "switching":
         registry.promote("2")  # lost between the alias and the configuration
     reports = ReplicaReports()

@@ -15,6 +15,7 @@ from data.catalogue.runs import Runs
 from models.registry import Registry
 from tests.serve_app.told import record_told, value_of
 from tests.training.retraining.conftest import Upload
+from tests.waiting import PATIENCE_S
 from training.retraining import observer as module
 from training.retraining.observer import Observer
 from training.retraining.readings import METRICS, Reading
@@ -129,11 +130,14 @@ def test_it_tells_until_the_trainer_stops(
         looks += 1
         if looks == 1:
             raise RuntimeError("a mistake of ours")
+        stopped.set()  # before it looks: a look that fails is the last one too
         yield from look()
-        stopped.set()
 
     monkeypatch.setattr(observer, "look", stumbling)
-    observer.run()
+    thread = threading.Thread(target=observer.run, daemon=True)
+    thread.start()
+    thread.join(PATIENCE_S)
+    assert not thread.is_alive(), "it does not stop"
     assert looks == 2
     assert value_of(told, "dermserve_dependency_up", dependency="registry") == 1
 

@@ -21,6 +21,7 @@ from tests.models.packages import write_small_package
 from tests.training.promotion.replicas import InMemoryServe
 from tests.training.retraining.conftest import MakeRetrainer, Upload
 from tests.training.retraining.learners import EndlessLearner, InstantLearner, storage_of
+from tests.waiting import wait_until
 from training.promotion.rollout import RolloutDriver, Stopped
 from training.retraining import retrainer as retrainer_module
 from training.retraining.learner import Assignment
@@ -252,8 +253,7 @@ def test_a_run_is_cancelled_before_it_begins_and_while_it_works(
     run = runs.request("head", "manual", "tester")
     thread = threading.Thread(target=make_retrainer(EndlessLearner, lease_s=60).step)
     thread.start()
-    while thread.is_alive() and not EndlessLearner.assignments:
-        time.sleep(0.01)
+    wait_until(lambda: EndlessLearner.assignments or not thread.is_alive(), "it does not begin")
     runs.cancel("tester")
     thread.join(timeout=20)
     assert runs.get(run.id).state == "cancelled"

@@ -21,8 +21,6 @@ from cluster.server import LocalServer
 from data.synthetic import synthetic_jpeg
 from models.classes import CLASSES
 
-pytestmark = pytest.mark.server
-
 PATIENCE_S = 180.0
 
 # Pictures that no other test has uploaded.
