@@ -42,7 +42,7 @@ _NICE = 15
 of a core is left for it."""
 
 _SHOWN_EVERY_S = 5.0
-"""Ray exports a gauge that was set since it last exported, and forgets one after a while."""
+"""Between two settings of the gauges: Ray forgets one that was not set for 20 s."""
 
 Arguments = ParamSpec("Arguments")
 Answer = TypeVar("Answer")
@@ -83,6 +83,7 @@ class Trainer:
         self._rollouts = Rollouts(database)
         self._reports = ReplicaReports()
         self._stopped = threading.Event()
+        self._loops: set[str] = set()
         serve_config = ServeConfig()
         self._versions = Versions(registry, self._rollouts, self._runs, self._reports, serve_config)
         driver = RolloutDriver(
@@ -106,10 +107,12 @@ class Trainer:
         self._start("retrain", retrainer.step, poll_s)
         self._start("drift", self._drift.step, period_s, nice=_NICE)
         self._start("drift gauges", self._show_drift, _SHOWN_EVERY_S)
-        observer = Observer(database, registry, settings.retrain, self._stopped)
-        threading.Thread(target=observer.run, name="observe", daemon=True).start()
+        observer = Observer(database, registry, settings.retrain)
+        self._start("observe catalogue", observer.tell_catalogue, _SHOWN_EVERY_S)
+        self._start("observe registry", observer.tell_registry, _SHOWN_EVERY_S)
 
     def _start(self, name: str, step: Callable[[], None], period_s: float, nice: int = 0) -> None:
+        self._loops.add(name)
         work = (step, period_s, nice)
         threading.Thread(target=self._repeat, args=work, name=name, daemon=True).start()
 
@@ -213,7 +216,7 @@ class Trainer:
     def check_health(self) -> None:
         """Raise if one of the loops has ended, so that Serve replaces the replica."""
         alive = {thread.name for thread in threading.enumerate()}
-        if not {"rollout", "retrain", "drift"} <= alive:
+        if not self._loops <= alive:
             raise RuntimeError("a loop of the trainer has ended")
 
     def __del__(self) -> None:
