@@ -123,7 +123,7 @@ class DriftSettings(BaseModel):
         default=600.0, gt=0, description="that a full window covers at least, under load"
     )
     max_age_s: float = Field(default=7 * 86_400.0, gt=0, description="of an image in the window")
-    period_s: float = Field(default=30.0, gt=0, description="between two looks at what is new")
+    period_s: float = Field(default=60.0, gt=0, description="between two looks at what is new")
 
     @model_validator(mode="after")
     def _check(self) -> DriftSettings:
