@@ -9,7 +9,7 @@ and becomes HAProxy. What it adds:
 - Statistics and metrics are for this machine, the administration socket for this user.
 - Headers that never end are given up.
 - HAProxy's own errors have the form of ours, with advice, instead of Ray's plain 500; under /v2,
-  that of the protocol there.
+  that of the protocol there. As long as no application is deployed, that is what every path gets.
 - With a certificate (`cluster/tls.py`), it encrypts, on a port of its own.
 - It takes over from a HAProxy whose manager was lost (`cluster/succession.py`).
 """
@@ -127,6 +127,11 @@ def amend(
         lambda match: _refusal(match, max_requests) + match[0],
         configuration,
     )
+    if not found:
+        # Serve has just started. A path that is not there yet is not a wrong one.
+        configuration = re.sub(
+            r"http-request return status 404 .*", "http-request deny deny_status 503", configuration
+        )
     grpc = re.search(r"(?m)^ +default_backend (grpc-\S+)$", configuration)
     if tls is not None and grpc is not None and found:
         # gRPC comes encrypted on the same port; the one of its own stays for this machine.

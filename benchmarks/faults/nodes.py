@@ -15,6 +15,10 @@ TITLES = {
 }
 
 
+_SETTLED_S = 61.0
+"""Where Ray ends sooner after its start, `dermserve up` takes it for broken, and ends too."""
+
+
 def kill_node(ground: Ground, name: str) -> Outcome:
     """Kill one of Ray's processes, and wait for the server that follows.
 
@@ -22,6 +26,8 @@ def kill_node(ground: Ground, name: str) -> Outcome:
         ground: the server.
         name: in `TITLES`.
     """
+
+    _settle(ground)
 
     def make(traffic: Traffic) -> float:
         before = ground.processes(TITLES["raylet"])
@@ -37,3 +43,9 @@ def kill_node(ground: Ground, name: str) -> Outcome:
         make,
         note=lambda: "dermserve up started again",
     )
+
+
+def _settle(ground: Ground) -> None:
+    """Wait until `dermserve up` would start Ray again."""
+    started = max(ground.processes(TITLES["raylet"]).values(), default=0.0)
+    time.sleep(max(0.0, started + _SETTLED_S - time.time()))

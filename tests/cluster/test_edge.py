@@ -186,9 +186,14 @@ def test_a_full_server_refuses_images_and_nothing_else(tmp_path: Path) -> None:
         assert client.post("/retrain", content=b"").status_code == 200
 
 
-def test_a_replica_that_is_gone_is_an_error_of_ours(tmp_path: Path) -> None:
+@pytest.mark.parametrize("application", [True, False])
+def test_a_replica_that_is_gone_or_not_there_yet_is_an_error_of_ours(
+    tmp_path: Path, application: bool
+) -> None:
     port = free_port()
-    path = rays_configuration(tmp_path, port, free_port(), free_port(), free_port())
+    path = rays_configuration(
+        tmp_path, port, free_port(), free_port(), free_port(), application=application
+    )
     process = subprocess.Popen(
         [sys.executable, "-m", "cluster.edge", "-db", "-f", str(path)],
         stdout=subprocess.DEVNULL,

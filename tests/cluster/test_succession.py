@@ -102,4 +102,4 @@ def test_one_that_was_killed_is_followed_with_its_applications(node: Node) -> No
 
 def test_the_first_of_all_has_what_ray_says(node: Node) -> None:
     node.start(application=False)
-    assert httpx.get(f"{node.url}/health", timeout=30).status_code == 404
+    assert httpx.get(f"{node.url}/health", timeout=30).status_code == 503
