@@ -111,7 +111,7 @@ def rate_line(rates: Sequence[tuple[datetime, float]]) -> Any:
                 "rate:Q",
                 title="requests/s",
                 scale=alt.Scale(domain=[0, highest], nice=True),
-                axis=alt.Axis(tickCount=4, format="~g"),
+                axis=alt.Axis(tickCount=4, format="~f"),
             ),
             tooltip=[
                 alt.Tooltip("time:T", format="%H:%M:%S"),

@@ -74,12 +74,15 @@ def test_labels_by_keyboard(
 def test_a_skipped_picture_comes_back(dashboard: Dashboard, waiting: list[str]) -> None:
     dashboard.open("review")
     dashboard.sees("2 pictures wait for a label")
+    picture = dashboard.page.get_by_alt_text("The picture to label")
+    first = picture.get_attribute("src") or ""
     dashboard.press("Skip")
+    expect(picture).not_to_have_attribute("src", first)
     dashboard.settle()
     dashboard.press("Skip")
     dashboard.sees("All that is left was skipped")
     dashboard.press("Look at the skipped ones")
-    expect(dashboard.page.get_by_alt_text("The picture to label")).to_be_visible()
+    expect(picture).to_be_visible()
 
 
 def test_a_picture_is_removed_after_a_question(
