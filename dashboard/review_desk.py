@@ -44,6 +44,11 @@ class ReviewDesk:
         again = (upload for upload in left if upload.id == self.first)
         return next(again, left[0] if left else None)
 
+    def without_labelled(self, uploads: Iterable[Upload]) -> list[Upload]:
+        """Those that got no label here; one that was confirmed is as disputed as before."""
+        ids = {each.upload_id for each in self.done}
+        return [upload for upload in uploads if upload.id not in ids]
+
     def labelled(self, upload: Upload, label: str) -> None:
         """Note a label that was given."""
         self.done.append(Done(upload.id, label, upload.label, upload.label_source))

@@ -19,7 +19,7 @@ from data.file_system import is_place_gone, open_files, patience
 from data.image_key import checked_key, content_hash_of, image_key, is_image_key
 from models.errors import (
     CatalogueUnavailable,
-    DermServeError,
+    ImageDamaged,
     InvalidConfiguration,
     InvalidField,
     NotFound,
@@ -27,7 +27,7 @@ from models.errors import (
 )
 from models.tracking_uri import var_folder
 
-__all__ = ["IMAGES_VARIABLE", "ImageDamaged", "ImageStore", "image_key", "images_url"]
+__all__ = ["IMAGES_VARIABLE", "ImageStore", "image_key", "images_url"]
 
 IMAGES_VARIABLE = "DERMSERVE_IMAGES"
 """Environment variable that names the store: a folder, or a URL that fsspec opens."""
@@ -46,12 +46,6 @@ PAUSE_S = 2.0
 back after the same time."""
 
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-
-
-class ImageDamaged(DermServeError):
-    """A stored image is not what was stored."""
-
-    code = "image_damaged"
 
 
 def images_url() -> str:

@@ -251,6 +251,18 @@ class StorageFull(DermServeError):
     status, code = 507, "storage_full"
 
 
+class RolloutFailed(DermServeError):
+    """Not every replica could take a version over."""
+
+    status, code = 409, "rollout_failed"
+
+
+class ImageDamaged(DermServeError):
+    """A stored image is not what was stored."""
+
+    code = "image_damaged"
+
+
 class DeadlineExceeded(DermServeError):
     """The request's deadline passed before its answer was ready."""
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
-from models.errors import DermServeError, NotFound
+from models.errors import NotFound, RolloutFailed
 from serve_app import model_schemas as schemas
 from serve_app.access.caller import actor_of
 from serve_app.answers import json_response
@@ -20,12 +20,6 @@ _OVER = frozenset({"reverted", "failed"})
 _SERVED = frozenset({"observing", "completed"})
 _GOING_ON: Responses = {202: {"model": Rollout, "description": "Some replicas do not serve it yet"}}
 _REPORT_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-
-
-class RolloutFailed(DermServeError):
-    """Not every replica could take the version over."""
-
-    status, code = 409, "rollout_failed"
 
 
 def model_routes(trainer: TrainerClient) -> APIRouter:

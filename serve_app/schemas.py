@@ -17,7 +17,7 @@ RESEARCH_USE = (
     "For research and education only: decision support, not a diagnosis and not a medical device."
 )
 
-# Errors of our own files stop a command; to a client they are mistakes of the server.
+# Other errors of 500 stop a command; to a client they are mistakes of the server.
 ERROR_CODES: list[JsonValue] = [
     *sorted(
         {
@@ -25,7 +25,7 @@ ERROR_CODES: list[JsonValue] = [
             for each in vars(errors).values()
             if isinstance(each, type)
             and issubclass(each, errors.DermServeError)
-            and (each.status != 500 or each is errors.DermServeError)
+            and (each.status != 500 or each in (errors.DermServeError, errors.ImageDamaged))
         }
     )
 ]

@@ -35,7 +35,7 @@ def show() -> None:
     if said := st.session_state.pop(_SAID, None):
         st.toast(said)
     with failures_shown():
-        waiting, total = _waiting(queue or "unlabelled")
+        waiting, total = _waiting(desk, queue or "unlabelled")
         upload = desk.next_of(waiting)
         _head(desk, queue or "unlabelled", total)
         if upload is None:
@@ -48,13 +48,13 @@ def show() -> None:
             _labels(desk, upload)
 
 
-def _waiting(queue: str) -> tuple[list[Upload], int]:
+def _waiting(desk: ReviewDesk, queue: str) -> tuple[list[Upload], int]:
     """Pictures of a queue, and how many there are in all."""
     if queue == "unlabelled":
         page = client().list_uploads(status="needs_label", order="uncertainty", limit=_FETCHED)
         return list(page.uploads), page.total
     page = client().list_uploads(status="labelled", order="newest", limit=_LOOKED_THROUGH)
-    found = disputed(page.uploads)
+    found = desk.without_labelled(disputed(page.uploads))
     return found, len(found)
 
 

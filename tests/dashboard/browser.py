@@ -117,10 +117,13 @@ class Dashboard:
         ]
 
     def overflow(self) -> int:
-        """Pixels by which the page is wider than the screen."""
+        """Pixels by which the page is wider than the screen, or than what scrolls in it."""
         return int(
             self.page.evaluate(
-                "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
+                """() => Math.max(
+                    ...[document.documentElement, document.querySelector('[data-testid=stMain]')]
+                        .map(each => each.scrollWidth - each.clientWidth)
+                )"""
             )
         )
 

@@ -46,3 +46,12 @@ def test_what_is_disputed() -> None:
         upload("worst", "bcc", held=0.001),
     ]
     assert [each.id for each in disputed(uploads)] == ["worst", "doubtful"]
+
+
+def test_a_disputed_label_that_was_looked_at_comes_no_more() -> None:
+    desk = ReviewDesk()
+    uploads = [upload("a", "mel", held=0.01), upload("b", "mel", held=0.02)]
+    desk.labelled(uploads[0], "mel")  # confirmed, and as improbable as before
+    assert [each.id for each in desk.without_labelled(disputed(uploads))] == ["b"]
+    desk.undone()
+    assert desk.without_labelled(uploads) == uploads

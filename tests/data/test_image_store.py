@@ -23,13 +23,13 @@ from data.image_store import (
     IMAGES_VARIABLE,
     ORPHANS_FILE,
     OWNER_FILE,
-    ImageDamaged,
     ImageStore,
     image_key,
     images_url,
 )
 from models.errors import (
     CatalogueUnavailable,
+    ImageDamaged,
     InvalidConfiguration,
     InvalidField,
     NotFound,

@@ -41,6 +41,7 @@ def error_of(response: httpx.Response, status: int, code: str) -> schemas.ErrorD
     """The error of an answer that must have this status and code, in the one form."""
     answer = schemas.ErrorResponse.model_validate_json(response.content)
     assert (response.status_code, answer.error.code) == (status, code)
+    assert code in schemas.ERROR_CODES
     assert response.headers["content-type"] == "application/json"
     assert len(answer.error.message) > 10
     return answer.error
